@@ -1,0 +1,1 @@
+"""The shelf every tier shares: what they say (`contracts`), compute (`kernels`, `alerting`) and learn (`inference`)."""

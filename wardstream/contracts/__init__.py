@@ -1,0 +1,1 @@
+"""What the tiers say to each other: messages, their codes and units, and where they travel."""
