@@ -142,9 +142,10 @@ def _encode_strip(strip: AlertStrip) -> bytes:
 def _encode_chunk(chunk: WaveformChunk) -> _Chunk:
     # Sixteen bits over the strip's own range: the error is below range / 65,000, less than
     # the 12 to 16 bits of any bedside ADC resolve.
-    largest = float(np.nanmax(np.abs(chunk.samples))) if np.isfinite(chunk.samples).any() else 0.0
+    samples = chunk.samples.astype(np.float64)
+    largest = float(np.nanmax(np.abs(samples), initial=0.0))
     scale = largest / 32767 if largest > 0 else 1.0
-    counts = np.where(np.isnan(chunk.samples), _MISSING, np.rint(chunk.samples / scale))
+    counts = np.where(np.isnan(samples), _MISSING, np.rint(samples / scale))
     return _Chunk(
         sequence_number=chunk.sequence_number,
         codes=chunk.codes,
