@@ -360,7 +360,9 @@ def _check(schema: FrameSchema, records: NDArray[np.void], payload: bytes) -> No
         raise refuse(row, 72, f"validity bit {column} contradicts {schema.names[column]}")
     excess = records["validity"] >> np.uint64(features.shape[1])
     if excess.any():
-        raise refuse(_first(np.asarray(excess != 0)), 72, "validity has bits beyond the last feature")
+        raise refuse(
+            _first(np.asarray(excess != 0)), 72, "validity has bits beyond the last feature"
+        )
 
 
 def _check_device_ids(device_ids: NDArray[np.bytes_], refuse: Any) -> None:
