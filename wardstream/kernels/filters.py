@@ -125,9 +125,7 @@ class CascadeFilter:
         the beginning, it starts as if the first value had always been there, so there is no
         step to ring on.
         """
-        _cascade(
-            samples, self._sections, self._state, self._held, self._missing, self._limit, out
-        )
+        _cascade(samples, self._sections, self._state, self._held, self._missing, self._limit, out)
 
 
 @kernel

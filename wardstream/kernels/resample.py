@@ -122,7 +122,9 @@ def _kernel_table(ratio: float) -> NDArray[np.float64]:
     width = max(1.0, ratio)
     half = math.ceil(_HALF_WIDTH_PERIODS * width)
     cutoff = _CUTOFF / width
-    offsets = np.arange(-half + 1, half + 1)[None, :] - np.arange(_N_PHASES + 1)[:, None] / _N_PHASES
+    offsets = (
+        np.arange(-half + 1, half + 1)[None, :] - np.arange(_N_PHASES + 1)[:, None] / _N_PHASES
+    )
     inside = np.clip(1.0 - (offsets / half) ** 2, 0.0, None)
     weights = np.sinc(offsets * cutoff) * np.i0(_KAISER_BETA * np.sqrt(inside))
     return np.ascontiguousarray(weights / weights.sum(axis=1, keepdims=True))
@@ -150,7 +152,7 @@ def _resample(
         n_in += 1
         while True:
             position = n_out * ratio  # multiplied out, never accumulated
-            left = int(math.floor(position))
+            left = math.floor(position)
             if left + half > n_in - 1:
                 break
             phase = (position - left) * n_phases
