@@ -30,12 +30,15 @@ class Table(StrEnum):
     ROLLUP_DUE = "rollup_due"
     # cloud_api (0002)
     DEVICE = "device"
+    DEVICE_BOOT = "device_boot"
     ALERT = "alert"
     ALERT_EVENT = "alert_event"
     ALERT_STRIP = "alert_strip"
     ACKNOWLEDGEMENT = "acknowledgement"
     VERDICT = "verdict"
+    MODEL_COMMAND = "model_command"
     STAFF_USER = "staff_user"
+    STAFF_SESSION = "staff_session"
     AUDIT_LOG = "audit_log"
 
 
