@@ -1,11 +1,11 @@
 """The model on ONNX Runtime's CPU provider, on one thread."""
 
+from importlib import import_module
 from typing import Any, Final, cast
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state
 
 from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.model_manifest import ModelManifest
@@ -102,13 +102,12 @@ class OnnxRuntime:
 def _ort_errors() -> tuple[type[Exception], ...]:
     # ONNX Runtime's exceptions have no common public root; they are named after its status
     # codes and live in its extension module.
-    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel",
-             "NoSuchFile", "NotImplemented", "RuntimeException", "EPFail", "ModelRequiresCompilation")  # fmt: skip
-    return tuple(
-        getattr(onnxruntime_pybind11_state, name)
-        for name in names
-        if hasattr(onnxruntime_pybind11_state, name)
-    )
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    names = (
+        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf",
+        "ModelRequiresCompilation", "NoModel", "NoSuchFile", "NotImplemented", "RuntimeException",
+    )  # fmt: skip
+    return tuple(getattr(state, name) for name in names if hasattr(state, name))
 
 
 _ORT_ERRORS: Final = _ort_errors()
