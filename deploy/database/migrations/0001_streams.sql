@@ -292,6 +292,8 @@ CREATE INDEX patient_context_by_change ON patient_context (change_number);
 CREATE TABLE restatement_due (
     change_number bigint PRIMARY KEY,
     bed_id text NOT NULL,
+    device_id text, -- set: only this device's life
+    boot_id uuid,
     from_time timestamptz NOT NULL
 );
 
