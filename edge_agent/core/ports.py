@@ -1,0 +1,427 @@
+"""What the bedside services need from the world, said without naming who provides it.
+
+Adapters implement these; services receive them. Nothing here waits, sleeps or reads a clock.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
+from wardstream.contracts.errors import ContractError, TransientError, WardstreamError
+from wardstream.contracts.frame import FeatureFrame
+from wardstream.contracts.identity import GapNotice, Lane
+from wardstream.contracts.timebase import TimestampNs
+from wardstream.contracts.waveform import AlertStrip, NumericObservation, WaveformChunk
+
+Output = AlertEvent | FeatureFrame | AlertStrip
+"""What the judgement of a bed says; each is numbered on its own lane."""
+
+
+class UnreadableSourceError(WardstreamError):
+    """The recording or device cannot be read, or nothing in it can be judged."""
+
+
+class StorageError(TransientError):
+    """The disk did not take it: full, read-only, or failing. What was offered is not stored."""
+
+
+class ModelRefusedError(ContractError):
+    """An offered model may not judge; the message says why, in words for an operator."""
+
+
+class ModelUnreachableError(TransientError):
+    """The model repository did not answer; trying again later may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A channel of the source that nobody judges, and why."""
+
+    channel: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """What a source delivered at once: the same stretch of time of every channel.
+
+    Attributes
+    ----------
+    chunks : tuple of WaveformChunk
+        One per sampling rate and unit; empty where the device delivered no sample at all.
+    observations : tuple of NumericObservation
+        Monitor numerics determined in this stretch.
+    end_time_ns : TimestampNs
+        End of the stretch on the clock of the data.
+    lag_s : float
+        How long after its due time the packet was handed over; 0 where it is not paced.
+    """
+
+    chunks: tuple[WaveformChunk, ...]
+    observations: tuple[NumericObservation, ...]
+    end_time_ns: TimestampNs
+    lag_s: float = 0.0
+
+
+class WaveformSource(AbstractAsyncContextManager["WaveformSource"], Protocol):
+    """Curves and numerics of one bed, as they come."""
+
+    @property
+    def description(self) -> str:
+        """What it is, for people, for example ``wfdb:cu01``."""
+        ...
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Reference ids of the channels it delivers."""
+        ...
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """Channels it has but does not deliver."""
+        ...
+
+    def packets(self) -> AsyncIterator[Packet]:
+        """Packets in time order; ends where the recording ends.
+
+        Raises
+        ------
+        UnreadableSourceError
+            The source failed.
+        """
+        ...
+
+    def data_time_ns(self) -> TimestampNs:
+        """Now, on the clock of the data: wall time for a live bed, newest sample for a replay."""
+        ...
+
+
+class Judge(Protocol):
+    """The judgement of one bed, as the services see it (`edge_agent.core.pipeline`)."""
+
+    def push(self, chunk: WaveformChunk, received_time_ns: int) -> Sequence[Output]:
+        """What `chunk` makes true."""
+        ...
+
+    def observe(self, observation: NumericObservation) -> None:
+        """Take note of a monitor's numeric."""
+        ...
+
+    def tick(self, now_ns: TimestampNs, received_time_ns: int) -> Sequence[Output]:
+        """What the passing of time alone makes true."""
+        ...
+
+    def acknowledge(self, command: AcknowledgeCommand, received_time_ns: int) -> Sequence[Output]:
+        """What an acknowledgement changes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeReport:
+    """What has been judged since boot.
+
+    Attributes
+    ----------
+    n_windows_judged, n_windows_unjudged : int
+        Windows a model judged, and windows that were due while none could.
+    last_sample_time_ns : TimestampNs
+        Clock of the data at the newest sample; 0 before the first.
+    """
+
+    n_windows_judged: int
+    n_windows_unjudged: int
+    last_sample_time_ns: TimestampNs
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """One numbered message in its wire form."""
+
+    boot_id: str
+    lane: Lane
+    sequence_number: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message in the outbox; positions grow in the order of storing, over all boots."""
+
+    position: int
+    message: OutgoingMessage
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGap:
+    """A recorded loss that the cloud has not yet covered."""
+
+    position: int
+    notice: GapNotice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxBatch:
+    """What is stored in one transaction: all of it or none.
+
+    Attributes
+    ----------
+    messages : tuple of OutgoingMessage
+        New messages, ascending within a lane.
+    gaps : tuple of GapNotice
+        Losses that happened before they could be stored.
+    snapshot : bytes or None
+        State of the alert engine after the last of `messages`.
+    command_ids : tuple of str
+        Commands whose effect these messages are.
+    """
+
+    messages: tuple[OutgoingMessage, ...] = ()
+    gaps: tuple[GapNotice, ...] = ()
+    snapshot: bytes | None = None
+    command_ids: tuple[str, ...] = ()
+
+    @property
+    def holds_alert(self) -> bool:
+        """Whether it must survive a power cut once stored."""
+        return bool(self.command_ids) or any(m.lane is Lane.ALERT for m in self.messages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxStats:
+    """What waits for the watermark, and what was ever numbered."""
+
+    rows: Mapping[str, int]
+    n_bytes: Mapping[str, int]
+    numbered: Mapping[str, int]
+    gaps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxLimits:
+    """How much may wait.
+
+    Attributes
+    ----------
+    max_bytes : int
+        Payload bytes over all lanes. Alerts count but are never dropped.
+    max_age_s : float
+        Oldest frame or strip kept, in seconds.
+    """
+
+    max_bytes: int = 512_000_000
+    max_age_s: float = 7 * 86_400.0
+
+
+class Outbox(Protocol):
+    """The durable end of the device: nothing leaves it before the cloud has committed it.
+
+    Every method may be called from any thread. `stats` never waits for the disk.
+    """
+
+    def append(self, batch: OutboxBatch, now_ns: int) -> None:
+        """Store `batch`, then make room by `DROP_ORDER` if the limits are passed.
+
+        Raises
+        ------
+        StorageError
+            Nothing of it was stored.
+        """
+        ...
+
+    def peek(self, lane: Lane, after: int, limit: int) -> Sequence[StoredMessage]:
+        """The `limit` oldest messages of `lane` with a position above `after`."""
+        ...
+
+    def gaps(self) -> Sequence[StoredGap]:
+        """Recorded losses that no watermark has passed yet, oldest first."""
+        ...
+
+    def free(self, boot_id: str, lane: Lane, up_to: int) -> int:
+        """Drop what the watermark covers; return how many messages. Idempotent.
+
+        Raises
+        ------
+        StorageError
+            The disk refused; the rows are still there.
+        """
+        ...
+
+    def stats(self) -> OutboxStats:
+        """Counters."""
+        ...
+
+    def snapshot(self) -> bytes | None:
+        """State of the alert engine as last stored."""
+        ...
+
+    def has_command(self, command_id: str) -> bool:
+        """Whether the command was carried out already, in this life or an earlier one."""
+        ...
+
+    def close(self) -> None:
+        """Release the files."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DropRule:
+    """What becomes of a lane when the outbox is full.
+
+    Attributes
+    ----------
+    lane : Lane
+        Which messages.
+    may_drop : bool
+        False: they stay whatever the limits say.
+    reason : str
+        What the gap notice says.
+    """
+
+    lane: Lane
+    may_drop: bool
+    reason: str
+
+
+DROP_ORDER: Final = (
+    DropRule(Lane.STRIP, True, "the outbox was full: waveform strips go first"),
+    DropRule(Lane.FRAME, True, "the outbox was full: oldest frames go after the strips"),
+    DropRule(Lane.ALERT, False, ""),
+)
+"""What may be dropped, in this order, oldest first within a lane. Alerts never."""
+
+
+class LinkEvent(StrEnum):
+    """What the link tells."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that came in.
+
+    Attributes
+    ----------
+    topic : str
+        Where it was published.
+    payload : bytes
+        As it came.
+    accept : callable
+        Tell the broker that it was carried out; safe to call from any thread, once or never.
+    """
+
+    topic: str
+    payload: bytes
+    accept: Callable[[], None]
+
+
+@dataclass(slots=True)
+class LinkHandlers:
+    """Whom the link calls, on its own thread; none of them may wait."""
+
+    on_event: Callable[[LinkEvent], None]
+    on_published: Callable[[int, bool], None]
+    """(message id, whether the broker took it)."""
+    on_delivery: Callable[[Delivery], None]
+
+
+class Link(Protocol):
+    """A connection to the broker that heals itself. It keeps nothing that matters."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker answers now."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """How many messages may be unconfirmed at once."""
+        ...
+
+    def start(self, handlers: LinkHandlers, subscriptions: Sequence[str]) -> None:
+        """Begin to connect, and keep connecting."""
+        ...
+
+    def publish(self, topic: str, payload: bytes, *, retained: bool = False) -> int | None:
+        """Hand one message to the broker; return its id, None if it cannot go now."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether the link's own thread still runs."""
+        ...
+
+    def restart(self) -> None:
+        """Begin again with a new connection; unconfirmed messages are forgotten."""
+        ...
+
+    def stop(self, deadline_s: float) -> None:
+        """Disconnect."""
+        ...
+
+
+class AlertHook(Protocol):
+    """The site's own command that is run with every alert."""
+
+    def run(self, event: AlertEvent) -> None:
+        """Run it, at most until its deadline. Failures are logged, never raised."""
+        ...
+
+
+class ModelRepository(Protocol):
+    """Where signed models come from."""
+
+    def fetch(self, version: int, into: Path) -> None:
+        """Write the verified files of `version` into the existing folder `into`.
+
+        Raises
+        ------
+        ModelRefusedError
+            Not signed, tampered with, expired, or not there.
+        ModelUnreachableError
+            The repository did not answer.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Measurements:
+    """Counters of one life of the agent, for status, logs and metrics."""
+
+    n_packets: int = 0
+    n_alert_events: int = 0
+    n_log_lines_dropped: int = 0
+    n_hook_runs: int = 0
+    n_hooks_dropped: int = 0
+    n_refused_messages: int = 0
+    n_resent: int = 0
+    n_storage_failures: int = 0
+    decision_ms: list[float] = field(default_factory=list[float])
+    """The newest `RECENT` times from packet in hand to packet judged, in milliseconds."""
+    lag_ms: list[float] = field(default_factory=list[float])
+    """The newest `RECENT` times from packet due to packet in hand, in milliseconds."""
+
+    RECENT = 4096
+
+    def note_packet(self, decision_ms: float, lag_ms: float) -> None:
+        """Count one packet."""
+        at = self.n_packets % Measurements.RECENT
+        self.n_packets += 1
+        if len(self.decision_ms) < Measurements.RECENT:
+            self.decision_ms.append(decision_ms)
+            self.lag_ms.append(lag_ms)
+        else:
+            self.decision_ms[at] = decision_ms
+            self.lag_ms[at] = lag_ms
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """The `percent` percentile of `values` (nearest rank), None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
