@@ -48,6 +48,8 @@ class Finding:
         The figures that decided, finite, unit in the name.
     priority : AlertPriority or None
         Where the depth of the finding raises the table's priority.
+    judged_by_model : bool
+        Whether a model had a say in it.
     """
 
     condition: Condition
@@ -56,6 +58,7 @@ class Finding:
     since_ns: TimestampNs | None = None
     evidence: Mapping[str, float] = field(default_factory=dict[str, float])
     priority: AlertPriority | None = None
+    judged_by_model: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,148 @@
+"""From chunks as they arrive to an unbroken run of samples on the clock of the data."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardstream.contracts.timebase import NS_PER_MS, NS_PER_S, TimestampNs, sample_time_ns
+from wardstream.contracts.waveform import WaveformChunk
+
+MAX_FILL_S: Final = 10.0
+"""Longest gap bridged by missing samples; after a longer one everything starts anew."""
+
+JITTER_NS: Final = 20 * NS_PER_MS
+"""How far a time stamp may stray while the numbering says that nothing was lost."""
+
+CLOCK_JUMP_NS: Final = NS_PER_S
+"""Beyond this a deviation without loss is the clock, not the data."""
+
+REORDER_NS: Final = 200 * NS_PER_MS
+"""How long a chunk waits for one that it overtook."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stretch:
+    """Samples that follow what was given before.
+
+    Attributes
+    ----------
+    samples : ndarray of float32, shape (n_channels, n_samples)
+        In the unit of the chunk; gaps are NaN.
+    start_time_ns : TimestampNs
+        Of the first of them.
+    restart : bool
+        They do not follow: a first stretch, a long gap, or a set clock. Kernels start anew.
+    clock_jumped : bool
+        The restart is due to a set clock.
+    """
+
+    samples: NDArray[np.float32]
+    start_time_ns: TimestampNs
+    restart: bool = False
+    clock_jumped: bool = False
+
+
+@dataclass(slots=True)
+class IntakeCounts:
+    """What happened to chunks so far."""
+
+    repeated: int = 0
+    late: int = 0
+    samples_missing: int = 0
+    clock_jumps: int = 0
+
+
+class GroupIntake:
+    """Puts the chunks of one group of channels in order and shows gaps for what they are."""
+
+    def __init__(self, sampling_rate_hz: float) -> None:
+        self.sampling_rate_hz = sampling_rate_hz
+        self.counts = IntakeCounts()
+        self._anchor_ns = TimestampNs(0)
+        self._n_since_anchor = 0
+        self._boot_id = ""
+        self._last_number = -1
+        self._waiting: list[WaveformChunk] = []
+
+    @property
+    def end_time_ns(self) -> TimestampNs:
+        """When the next sample is due; 0 before the first."""
+        return sample_time_ns(self._anchor_ns, self.sampling_rate_hz, self._n_since_anchor)
+
+    def push(self, chunk: WaveformChunk) -> list[Stretch]:
+        """What can be judged now that `chunk` is here, in order.
+
+        A chunk that overtook another waits up to 0.2 s of data for it.
+        """
+        if chunk.samples.shape[1] == 0:
+            return []
+        if chunk.boot_id != self._boot_id:
+            self._boot_id = chunk.boot_id
+            self._waiting.clear()
+            return [self._restart(chunk, clock_jumped=False)]
+        if chunk.sequence_number <= self._last_number or any(
+            held.sequence_number == chunk.sequence_number for held in self._waiting
+        ):
+            seen = chunk.sequence_number == self._last_number
+            self.counts.repeated += seen
+            self.counts.late += not seen
+            return []
+        self._waiting.append(chunk)
+        self._waiting.sort(key=lambda held: held.sequence_number)
+        return self._release()
+
+    def _release(self) -> list[Stretch]:
+        stretches: list[Stretch] = []
+        while self._waiting:
+            chunk = self._waiting[0]
+            in_order = chunk.sequence_number == self._last_number + 1
+            newest_ns = self._waiting[-1].end_time_ns
+            waited = abs(newest_ns - self.end_time_ns) >= REORDER_NS
+            if not in_order and not waited:
+                break
+            self._waiting.pop(0)
+            stretches.extend(self._place(chunk, in_order=in_order))
+        return stretches
+
+    def _place(self, chunk: WaveformChunk, *, in_order: bool) -> list[Stretch]:
+        deviation_ns = chunk.start_time_ns - self.end_time_ns
+        if deviation_ns < -CLOCK_JUMP_NS or (in_order and deviation_ns > CLOCK_JUMP_NS):
+            return [self._restart(chunk, clock_jumped=True)]
+        if deviation_ns > MAX_FILL_S * NS_PER_S:
+            self.counts.samples_missing += round(deviation_ns * self.sampling_rate_hz / NS_PER_S)
+            return [self._restart(chunk, clock_jumped=False)]
+        tolerance_ns = JITTER_NS if in_order else 0.6 * NS_PER_S / self.sampling_rate_hz
+        shift = 0
+        if abs(deviation_ns) > tolerance_ns:
+            shift = round(deviation_ns * self.sampling_rate_hz / NS_PER_S)
+        return self._append(chunk, shift)
+
+    def _append(self, chunk: WaveformChunk, shift: int) -> list[Stretch]:
+        self._last_number = chunk.sequence_number
+        samples = chunk.samples
+        if shift < 0:
+            samples = samples[:, -shift:]
+        elif shift > 0:
+            self.counts.samples_missing += shift
+            gap = np.full((samples.shape[0], shift), np.nan, dtype=np.float32)
+            samples = np.concatenate([gap, samples], axis=1)
+        if samples.shape[1] == 0:
+            self.counts.late += 1
+            return []
+        start_ns = self.end_time_ns
+        self._n_since_anchor += samples.shape[1]
+        return [Stretch(samples=samples, start_time_ns=start_ns)]
+
+    def _restart(self, chunk: WaveformChunk, *, clock_jumped: bool) -> Stretch:
+        self.counts.clock_jumps += clock_jumped
+        self._anchor_ns = chunk.start_time_ns
+        self._n_since_anchor = chunk.samples.shape[1]
+        self._last_number = chunk.sequence_number
+        return Stretch(
+            samples=chunk.samples,
+            start_time_ns=chunk.start_time_ns,
+            restart=True,
+            clock_jumped=clock_jumped,
+        )
