@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from deploy.local.servers.apache_kafka import ApacheKafkaCluster, find_apache_kafka
 from deploy.local.servers.kafka import TansuServer
@@ -92,9 +94,9 @@ def postgres(request: pytest.FixtureRequest) -> PostgresServer:
 def empty_database_url(postgres: PostgresServer) -> Iterator[str]:
     """Address of a database of this test alone, without tables, on either kind of server."""
     name = f"test_{uuid4().hex[:12]}"
-    _administer(postgres, f"CREATE DATABASE {name}")
+    _administer(postgres, "CREATE DATABASE {}", name)
     yield postgres.url(name)
-    _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    _administer(postgres, "DROP DATABASE {} WITH (FORCE)", name)
 
 
 @pytest.fixture
@@ -132,9 +134,9 @@ def migrate(url: str) -> None:
         pytest.fail(f"migrations failed ({done.returncode}):\n{done.stdout}{done.stderr}")
 
 
-def _administer(server: PostgresServer, statement: str) -> None:
+def _administer(server: PostgresServer, statement: LiteralString, name: str) -> None:
     with psycopg.connect(server.url("postgres"), autocommit=True) as link:
-        link.execute(statement)
+        link.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 # Brokers
