@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
-from wardstream.contracts.errors import ContractError, TransientError, WardstreamError
+from wardstream.contracts.errors import TransientError, WardstreamError
 from wardstream.contracts.frame import FeatureFrame
 from wardstream.contracts.identity import GapNotice, Lane
 from wardstream.contracts.timebase import TimestampNs
@@ -27,10 +27,6 @@ class UnreadableSourceError(WardstreamError):
 
 class StorageError(TransientError):
     """The disk did not take it: full, read-only, or failing. What was offered is not stored."""
-
-
-class ModelRefusedError(ContractError):
-    """An offered model may not judge; the message says why, in words for an operator."""
 
 
 class ModelUnreachableError(TransientError):

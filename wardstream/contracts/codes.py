@@ -62,6 +62,14 @@ WAVEFORM_CODES: Final[tuple[Code, ...]] = (
     _ecg("", "ECG"),
     *(_ecg(lead, lead) for lead in ("I", "II", "III", "AVR", "AVL", "AVF", "V", "MCL")),
     *(_ecg(f"V{n}", f"V{n}") for n in range(1, 7)),
+    # Recordings with two leads of unstated name need two codes; MDCX_ marks a private term.
+    Code(
+        mdc="MDCX_ECG_ELEC_POTL_2",
+        loinc=None,
+        unit=Unit.MILLIVOLT,
+        label="ECG2",
+        modality=Modality.ECG,
+    ),
     Code(
         mdc="MDC_PULS_OXIM_PLETH",
         loinc=None,
