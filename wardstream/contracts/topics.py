@@ -133,7 +133,9 @@ class KafkaTopic:
 
 
 FEATURES: Final = KafkaTopic(
-    "features", "FeatureFrames of one schema and one device, end to end", "device_id"
+    "features",
+    "FeatureFrames of one schema end to end, of any devices of the partition",
+    "none: the bridge puts a device's frames into the partition its device_id would choose",
 )
 GAPS: Final = KafkaTopic("gaps", "GapNotice as JSON", "device_id")
 ALERTS: Final = KafkaTopic(
