@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import wfdb
 from wfdb.processing import compare_annotations
 
 from models.evaluation.beats import ReferenceBeats, match_beats, read_reference_beats, score_beats
+
+# wfdb 4.3 reads annotations through a call that pandas 3.1 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
 
 def _beats(*samples: int) -> np.ndarray:
