@@ -1,0 +1,1 @@
+"""Recordings with labels, as windows that know whose they are."""

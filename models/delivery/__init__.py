@@ -1,0 +1,1 @@
+"""How a model reaches a bed: checked, signed, laid out for fetching, announced."""

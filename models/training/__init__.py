@@ -1,0 +1,1 @@
+"""From windows to weights. The only package besides `models.quantization` that needs torch."""

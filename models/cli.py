@@ -1,0 +1,309 @@
+"""The commands of the learning path. Every one says what it did, on standard output."""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from uuid import uuid4
+
+import msgspec
+import typer
+
+from models.settings import SHIPPED_BUNDLE, ModelsSettings, load_settings
+from wardstream.contracts.device import ModelAction, ModelCommand
+from wardstream.contracts.errors import (
+    ConfigurationError,
+    ContractError,
+    ExitCode,
+    RefusedError,
+    TransientError,
+)
+from wardstream.contracts.timebase import TimestampNs
+from wardstream.inference.bundle import read_manifest
+
+app = typer.Typer(
+    name="models",
+    help="Train rhythm models, prove them, sign them and send them to the beds.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; errors become one line and an exit code."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except typer.TyperException as error:
+        typer.echo(str(error), err=True)
+        sys.exit(ExitCode.USAGE)
+    except typer.Abort:
+        sys.exit(130)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            typer.echo(f"configuration: {problem}", err=True)
+        sys.exit(ExitCode.CONFIGURATION)
+    except RefusedError as error:
+        typer.echo(f"refused: {error}", err=True)
+        sys.exit(ExitCode.CRASHED)
+    except ContractError as error:
+        typer.echo(f"bad data: {error}", err=True)
+        sys.exit(ExitCode.DATA_ERROR)
+    except TransientError as error:
+        typer.echo(f"unavailable: {error}", err=True)
+        sys.exit(ExitCode.UNAVAILABLE)
+    sys.exit(ExitCode.OK)
+
+
+@app.command()
+def train(
+    config: Annotated[
+        str, typer.Argument(help="YAML file, or the name of one of models/training/configs.")
+    ] = "default",
+    smoke: Annotated[bool, typer.Option(help="Short for the configuration `smoke`.")] = False,
+    verdicts: Annotated[
+        str | None, typer.Option(help="Database whose verdicts are learned from as well.")
+    ] = None,
+    no_verdicts: Annotated[
+        bool, typer.Option(help="Leave the running stack's verdicts out.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the bundle.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Default: newest published + 1.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Recordings, laid out like ../shared/data.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Cross-validate, train on everything, quantize, and write a bundle that can be published."""
+    from models.build import BuildRequest, build
+    from models.console import ConsoleProgress
+    from models.datasets.verdicts import load_verdicts, verdict_recordings
+    from models.training.config import load_config, named_config
+
+    settings = _settings()
+    chosen = load_config(named_config("smoke" if smoke else config))
+    url = None if no_verdicts else verdicts or settings.database_url
+    judged = verdict_recordings(load_verdicts(url)) if url else []
+    number = version or _next_version(settings)
+    bundle_dir = out or Path("out") / "models" / chosen.name / str(number)
+    request = BuildRequest(
+        config=chosen,
+        data_dir=data or settings.data_dir,
+        cache_dir=settings.cache_dir,
+        bundle_dir=bundle_dir,
+        version=number,
+        created_time_ns=time.time_ns(),
+        verdicts=judged,
+    )
+    with ConsoleProgress() as progress:
+        built = build(request, progress)
+    shockable = built.reports["shockable"]
+    _say(
+        {
+            "bundle": str(bundle_dir),
+            "version": built.manifest.version,
+            "sha256": built.manifest.sha256,
+            "n_bytes": built.manifest.n_bytes,
+            "n_verdicts": len(judged),
+            "shockable": {k: shockable.metrics.get(k) for k in ("se", "sp")},
+            "next": f"python -m models publish {bundle_dir}",
+        },
+        as_json=json,
+    )
+
+
+@app.command()
+def evaluate(
+    protocols: Annotated[
+        list[str] | None, typer.Argument(help="Protocols; all by default.")
+    ] = None,
+    model: Annotated[Path, typer.Option(help="Bundle to score.")] = SHIPPED_BUNDLE,
+    data: Annotated[
+        Path | None, typer.Option(help="Recordings, laid out like ../shared/data.")
+    ] = None,
+    stated: Annotated[
+        bool, typer.Option(help="Print the cross-validated reports kept in the bundle instead.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Score a bundle on recordings. On those it learned from, the figures say so."""
+    from models.evaluation.bundles import PROTOCOLS, evaluate_bundle, stated_reports
+
+    settings = _settings()
+    names = protocols or list(PROTOCOLS)
+    unknown = [name for name in names if name not in PROTOCOLS]
+    if unknown:
+        raise ConfigurationError(
+            [f"protocol {n!r} is none of {sorted(PROTOCOLS)}" for n in unknown]
+        )
+    if stated:
+        reports = stated_reports(model, names)
+    else:
+        reports = evaluate_bundle(model, names, data or settings.data_dir, settings.cache_dir)
+    for report in reports:
+        typer.echo(report.to_json().decode() if json else report.to_text())
+
+
+@app.command("init-repository")
+def init_repository(json: JsonFlag = False) -> None:
+    """Create the signed repository and its keys; where it stands already, refresh it."""
+    from models.delivery.repository import SignedRepository
+
+    settings = _settings()
+    repository = SignedRepository(settings.repository_dir, settings.keys_dir)
+    now = datetime.now(UTC)
+    created = not repository.exists
+    if created:
+        repository.initialise(now)
+    else:
+        repository.refresh(now)
+    _say(
+        {
+            "created": created,
+            "repository": str(settings.repository_dir),
+            "keys": str(settings.keys_dir),
+            "trusted_root": str(repository.trusted_root),
+        },
+        as_json=json,
+    )
+
+
+@app.command("refresh-repository")
+def refresh_repository(json: JsonFlag = False) -> None:
+    """Sign snapshot and timestamp anew before they expire."""
+    from models.delivery.repository import SignedRepository
+
+    settings = _settings()
+    repository = SignedRepository(settings.repository_dir, settings.keys_dir)
+    now = datetime.now(UTC)
+    repository.refresh(now)
+    _say({"expires": repository.status(now).expires}, as_json=json)
+
+
+@app.command()
+def publish(
+    bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
+    gates: Annotated[Path | None, typer.Option(help="Other gates than the default.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Recordings to ask the artifact on.")] = None,
+    announce: Annotated[bool, typer.Option(help="Tell the fleet over MQTT.")] = True,
+    json: JsonFlag = False,
+) -> None:
+    """Check a bundle, sign it, lay it out, and tell the fleet. Refuses with every reason."""
+    from models.delivery.publishing import check_bundle, sign_and_lay_out
+    from models.delivery.repository import SignedRepository
+    from models.evaluation.bundles import measure_for_gates
+    from models.evaluation.gates import DEFAULT_GATES, load_gates
+
+    settings = _settings()
+    repository = SignedRepository(settings.repository_dir, settings.keys_dir)
+    limits = load_gates(gates or DEFAULT_GATES)
+    newest = repository.newest()
+    # First what is cheap: a bundle that may not be signed whatever it answers is not asked.
+    check_bundle(bundle, limits, newest, None)
+    measured = measure_for_gates(bundle, limits, data or settings.data_dir, settings.cache_dir)
+    publication = check_bundle(bundle, limits, newest, measured)
+    sign_and_lay_out(publication, bundle, repository, datetime.now(UTC))
+    version = publication.manifest.version
+    topic = (
+        _announce(settings, ModelAction.INSTALL, version, None)
+        if announce and settings.mqtt_url
+        else None
+    )
+    _say(
+        {
+            "published": version,
+            "sha256": publication.manifest.sha256,
+            "golden_max_abs_error": publication.golden_error,
+            "measured": measured if measured is not None else "recordings not at hand",
+            "announced": topic or "not announced: WARDSTREAM_MQTT_URL is not set",
+        },
+        as_json=json,
+    )
+
+
+@app.command()
+def rollback(
+    device: Annotated[str, typer.Argument(help="Device id.")],
+    site: Annotated[str | None, typer.Option(help="Default: WARDSTREAM_SITE_ID.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Tell one device to return to the last good model it keeps."""
+    settings = _settings()
+    if not settings.mqtt_url:
+        raise ConfigurationError(["WARDSTREAM_MQTT_URL is not set and no stack runs here"])
+    topic = _announce(settings, ModelAction.ROLLBACK, 0, device, site)
+    _say({"rollback": device, "announced": topic}, as_json=json)
+
+
+@app.command()
+def status(json: JsonFlag = False) -> None:
+    """What is published, until when the signatures hold, and what ships with this checkout."""
+    from models.delivery.repository import SignedRepository
+
+    settings = _settings()
+    repository = SignedRepository(settings.repository_dir, settings.keys_dir)
+    found = repository.status(datetime.now(UTC)) if repository.exists else None
+    _say(
+        {
+            "repository": str(settings.repository_dir),
+            "published": found.versions if found else [],
+            "expires": found.expires if found else {},
+            "expired": found.expired if found else [],
+            "shipped": _shipped_version(),
+        },
+        as_json=json,
+    )
+
+
+def _settings() -> ModelsSettings:
+    return load_settings(os.environ)
+
+
+def _next_version(settings: ModelsSettings) -> int:
+    from models.delivery.repository import SignedRepository
+
+    repository = SignedRepository(settings.repository_dir, settings.keys_dir)
+    newest = repository.newest() if repository.exists else None
+    return max(newest.version if newest else 0, _shipped_version()) + 1
+
+
+def _shipped_version() -> int:
+    if not (SHIPPED_BUNDLE / "manifest.json").exists():
+        return 0
+    return read_manifest(SHIPPED_BUNDLE).version
+
+
+def _announce(
+    settings: ModelsSettings,
+    action: ModelAction,
+    version: int,
+    device_id: str | None,
+    site_id: str | None = None,
+) -> str:
+    from models.delivery.announcement import announce
+
+    command = ModelCommand(
+        command_id=str(uuid4()),
+        action=action,
+        version=version,
+        issued_time_ns=TimestampNs(time.time_ns()),
+        author=settings.author,
+        device_id=device_id,
+    )
+    return announce(command, site_id or settings.site_id, settings.mqtt_url or "")
+
+
+def _say(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode(result).decode())
+        return
+    for name, value in result.items():
+        typer.echo(f"{name}: {value}")

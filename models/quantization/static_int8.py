@@ -1,0 +1,93 @@
+"""Static INT8 in explicit Q/DQ form, symmetric throughout: what onnxruntime and TensorRT take."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from models.datasets.windows import WindowTable
+from models.quantization.export import INPUT_NAME
+from models.training.config import QuantizationConfig
+
+
+def calibration_indices(
+    table: WindowTable, candidates: NDArray[np.intp], config: QuantizationConfig, seed: int
+) -> NDArray[np.intp]:
+    """Windows to read the ranges from: a few of each of many patients, of every class.
+
+    Patients are drawn in turn from each class, so that a class with few patients has its own.
+    """
+    generator = np.random.default_rng(seed)
+    certain = table.certain_class[candidates]
+    patients = table.patient_of[candidates]
+    chosen: dict[str, None] = {}
+    by_class = [
+        generator.permutation(np.unique(patients[certain == index])).tolist()
+        for index in np.unique(certain)
+    ]
+    while any(by_class) and len(chosen) < config.n_calibration_patients:
+        for queue in by_class:
+            if queue:
+                chosen.setdefault(str(queue.pop()))
+    picked: list[NDArray[np.intp]] = []
+    for patient in chosen:
+        own = candidates[patients == patient]
+        n = min(config.windows_a_patient, len(own))
+        picked.append(generator.choice(own, n, replace=False))
+    return np.sort(np.concatenate(picked))
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, windows: NDArray[np.float32]) -> None:
+        self._batches: Iterator[NDArray[np.float32]] = iter(
+            np.array_split(windows, max(len(windows) // 64, 1))
+        )
+
+    def get_next(self) -> dict[str, Any] | None:  # type: ignore[override]
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT_NAME: batch}
+
+
+def quantize(model: onnx.ModelProto, calibration: NDArray[np.float32]) -> bytes:
+    """`model` in static INT8, as the bytes of an ONNX file.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        FP32 graph of `export.to_onnx`.
+    calibration : ndarray of float32, shape (n, 1, 1000)
+        Windows the activation ranges are read from.
+
+    Notes
+    -----
+    Weights are symmetric per output channel, activations symmetric with zero point 0 (TensorRT
+    accepts no other). Only the convolutions are quantized: the head is 0.1 % of the work, and
+    its rounding would be seen directly in the probabilities.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, str(source))
+        quantize_static(
+            str(source),
+            str(target),
+            _Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Relu"],
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+        )
+        return target.read_bytes()

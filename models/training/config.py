@@ -1,0 +1,146 @@
+"""A training run as data: everything that decides its outcome, read from one YAML file."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import yaml
+
+from wardstream.contracts.errors import ConfigurationError
+from wardstream.contracts.model_manifest import RHYTHM_CLASSES
+
+CONFIG_DIR: Final = Path(__file__).parent / "configs"
+
+
+class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Convolutions of stride 2, each followed by batch norm and ReLU; then mean and maximum.
+
+    Attributes
+    ----------
+    channels, kernels : tuple of int
+        Width and odd kernel length of each layer.
+    dropout : float
+        Before the last linear layer, in [0, 1).
+    """
+
+    channels: tuple[int, ...]
+    kernels: tuple[int, ...]
+    dropout: float
+
+
+class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long and how fast one network learns; shares are parts of a batch."""
+
+    n_epochs: int
+    windows_per_epoch: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+    patience_epochs: int
+    n_threads: int
+    class_share: dict[str, float]
+    partial_share: float
+
+
+class AugmentationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bedside does to a curve without changing its rhythm."""
+
+    gain_octaves: float
+    flip_probability: float
+    noise_probability: float
+    noise_snr_db: tuple[float, float]
+    wander_probability: float
+    lead_off_probability: float
+    stretch_probability: float
+    stretch_fraction: float
+    pure_noise_probability: float
+
+
+class QuantizationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which windows the INT8 ranges are read from."""
+
+    n_calibration_patients: int
+    windows_a_patient: int
+
+
+class TrainingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model, also the folder of its bundle and of its signed targets.
+    seed : int
+        Decides folds, order, weights and augmentation.
+    datasets : tuple of str
+        Folders under the data directory.
+    n_folds : int
+        Patient-wise folds of the cross-validation, at least 2.
+    operating_points : mapping of class to float
+        Specificity each class must keep; its operating point is the lowest that does.
+    """
+
+    name: str
+    seed: int
+    datasets: tuple[str, ...]
+    n_folds: int
+    network: NetworkConfig
+    fit: FitConfig
+    augmentation: AugmentationConfig
+    operating_points: dict[str, float]
+    quantization: QuantizationConfig
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the whole configuration."""
+        return sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def named_config(name: str) -> Path:
+    """`name` as a path where it is one, else the file of that name in `CONFIG_DIR`."""
+    path = Path(name)
+    return path if path.suffix in (".yaml", ".yml") else CONFIG_DIR / f"{name}.yaml"
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """The run described in the YAML file at `path`.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read, misses a field, has one too many, or contradicts itself.
+    """
+    try:
+        config = msgspec.convert(yaml.safe_load(path.read_text()), TrainingConfig)
+    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise ConfigurationError([f"{path}: {error}"]) from error
+    problems = _problems(config)
+    if problems:
+        raise ConfigurationError([f"{path}: {problem}" for problem in problems])
+    return config
+
+
+def _problems(config: TrainingConfig) -> list[str]:
+    problems: list[str] = []
+    network, fit = config.network, config.fit
+    if len(network.channels) != len(network.kernels) or not network.channels:
+        problems.append("network.channels and network.kernels differ in length, or are empty")
+    if any(kernel % 2 == 0 for kernel in network.kernels):
+        problems.append("network.kernels must be odd")
+    if config.n_folds < 2:
+        problems.append(f"n_folds is {config.n_folds}, expected at least 2")
+    for name in (*fit.class_share, *config.operating_points):
+        if name not in RHYTHM_CLASSES:
+            problems.append(f"{name!r} is not among {RHYTHM_CLASSES}")
+    missing = [name for name in RHYTHM_CLASSES if name not in fit.class_share]
+    if missing:
+        problems.append(f"fit.class_share misses {missing}")
+    for name, specificity in config.operating_points.items():
+        if not 0 < specificity < 1:
+            problems.append(f"operating_points.{name} is {specificity}, expected in (0, 1)")
+    total = sum(fit.class_share.values()) + fit.partial_share
+    if abs(total - 1) > 1e-6:
+        problems.append(f"fit.class_share and fit.partial_share add up to {total:g}, expected 1")
+    return problems
