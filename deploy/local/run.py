@@ -1,0 +1,226 @@
+"""`wardstream up`: a stack from its start to its end, watched or scored."""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from deploy.local import environment
+from deploy.local.scorecard import (
+    DashboardEar,
+    Measurements,
+    StoreReader,
+    memory_mb,
+    settled_frames,
+)
+from deploy.local.servers.program import StartError
+from deploy.local.stack import Stack
+from deploy.local.supervisor import Health
+from wardstream.contracts.errors import ConfigurationError, ExitCode, WardstreamError
+from wardstream.contracts.storage import Table
+
+logger = logging.getLogger(__name__)
+
+_SETTLE_DEADLINE_S = 45.0
+
+
+async def run_stack(
+    stack: Stack, *, seconds: float | None, as_json: bool, tell: Callable[[str], None]
+) -> int:
+    """Run `stack` until a signal, or for `seconds`; the result is the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask_to_stop() -> None:
+        if stop.is_set():  # asked twice: now
+            stack.supervisor.kill_all()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask_to_stop)
+    code = ExitCode.OK
+    try:
+        if await _unless_stopped(stack.start(), stop):
+            _greet(stack, tell)
+            if seconds is None:
+                await _watch(stack, stop, tell)
+            else:
+                code = await _score(stack, stop, seconds, as_json=as_json, tell=tell)
+    except* WardstreamError as group:
+        code = ExitCode.UNAVAILABLE
+        for error in _leaves(group):
+            tell(str(error))
+            if isinstance(error, ConfigurationError):
+                code = ExitCode.CONFIGURATION
+    finally:
+        tell("stopping ...")
+        await stack.stop()
+    return code
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        return False
+    working.result()
+    return True
+
+
+def _leaves(group: BaseExceptionGroup[WardstreamError]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+def _greet(stack: Stack, tell: Callable[[str], None]) -> None:
+    addresses = stack.addresses
+    if addresses is None:
+        raise StartError("the stack has no addresses")
+    tell(
+        f"\nWardstream runs: {stack.store} · {stack.kafka_kind} · {stack.what_plays}\n"
+        f"  dashboard  {addresses.api_url}\n"
+        f"  nurse      {stack.secrets.nurse_password}\n"
+        f"  admin      {stack.secrets.admin_password}\n"
+        f"  logs       {stack.options.state.logs}\n"
+    )
+    for number, performance in enumerate(stack.performances, start=1):
+        tell(f"  {environment.bed_id_of(number)}  {performance.what}")
+    tell("")
+
+
+# ---- watched --------------------------------------------------------------------------------
+
+
+async def _watch(stack: Stack, stop: asyncio.Event, tell: Callable[[str], None]) -> None:
+    status = StatusLine(stack)
+    last_told = ""
+    while not stop.is_set():
+        line = await asyncio.to_thread(status.line)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+        elif line.split(" · ")[1:] != last_told.split(" · ")[1:]:
+            tell(line)
+            last_told = line
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
+    status.close()
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
+
+
+class StatusLine:
+    """One line on how the stack does."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._link: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def line(self) -> str:
+        """Now; the database is asked with a short patience."""
+        children = self._stack.supervisor.children
+        beds = [child for name, child in children.items() if name.startswith("bed-")]
+        n_up = sum(child.health is Health.READY for child in beds)
+        away = [name for name, child in children.items() if child.health is not Health.READY]
+        parts = [f"{time.strftime('%H:%M:%S')}  beds {n_up}/{len(beds)}", *self._store_parts()]
+        parts.append(f"restarts {self._stack.supervisor.n_restarts}")
+        if away:
+            parts.append(f"starting: {', '.join(away)}")
+        return " · ".join(parts)
+
+    def _store_parts(self) -> list[str]:
+        try:
+            if self._link is None or self._link.closed:
+                url = "" if self._stack.addresses is None else self._stack.addresses.database_url
+                self._link = psycopg.connect(url, autocommit=True, connect_timeout=2)
+            frames = sql.SQL(
+                "SELECT count(*) / 5.0 FROM {} WHERE time > now() - interval '60 s' "
+                "AND stored_time > now() - interval '5 s'"
+            ).format(sql.Identifier(Table.FEATURE_FRAME.value))
+            alerts = sql.SQL("SELECT count(*) FROM {} WHERE presence <> 'off'").format(
+                sql.Identifier(Table.ALERT.value)
+            )
+            rate, active = (
+                self._link.execute(frames).fetchone(),
+                self._link.execute(alerts).fetchone(),
+            )
+        except psycopg.Error:
+            if self._link is not None:
+                self._link.close()
+            self._link = None
+            return ["database away"]
+        return [
+            f"{float(rate[0]) if rate else 0.0:.1f} frames/s committed",
+            f"alerts active {active[0] if active else 0}",
+        ]
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._link is not None:
+            self._link.close()
+
+
+# ---- scored ---------------------------------------------------------------------------------
+
+
+async def _score(
+    stack: Stack,
+    stop: asyncio.Event,
+    seconds: float,
+    *,
+    as_json: bool,
+    tell: Callable[[str], None],
+) -> ExitCode:
+    measured = Measurements()
+    addresses = stack.addresses
+    if addresses is None:
+        raise StartError("the stack has no addresses")
+    numbers = range(1, stack.options.n_beds + 1)
+    store = StoreReader(
+        addresses.database_url, [environment.device_id_of(number) for number in numbers]
+    )
+    ear = DashboardEar(addresses.api_url, "nurse", stack.secrets.nurse_password)
+    ear.start()
+    since_ns, started = time.time_ns(), time.monotonic()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    children = stack.supervisor.children
+    measured.seconds = time.monotonic() - started
+    measured.rss_mb = memory_mb({name: child.pid for name, child in children.items()})
+    n_restarts = stack.supervisor.n_restarts
+    await stack.stop_beds()
+    environments = [stack.bed_environment(number) for number in numbers]
+    measured.frames = await settled_frames(environments, store, _SETTLE_DEADLINE_S)
+    measured.edge_decision_ms = await asyncio.to_thread(store.decision_latencies_ms, since_ns)
+    measured.alert_conditions = await asyncio.to_thread(store.alerts_raised, since_ns)
+    measured.alerts_raised = sum(measured.alert_conditions.values())
+    ear.end()
+    measured.dashboard_ms = ear.latencies_ms
+    card = {
+        "beds": stack.options.n_beds,
+        "recordings": stack.what_plays,
+        "store": stack.store,
+        "kafka": stack.kafka_kind,
+        "restarts": n_restarts,
+        **measured.as_dict(),
+    }
+    print(json.dumps(card) if as_json else json.dumps(card, indent=2))
+    frames = measured.frames
+    if frames.lost or frames.duplicated:
+        tell(f"{frames.lost} frames lost, {frames.duplicated} duplicated")
+        return ExitCode.CRASHED
+    return ExitCode.OK
