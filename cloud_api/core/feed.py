@@ -74,8 +74,8 @@ class ReaderQueue:
         for entry in entries:
             if entry.position <= self.after:
                 continue
-            if len(self._journal) >= self.capacity:
-                self.overflowed = True
+            if self.overflowed or len(self._journal) >= self.capacity:
+                self.overflowed = True  # for good: what follows a hole must not be shown
                 return
             self._journal.append(entry)
 

@@ -100,6 +100,8 @@ _TYPES: Final = {
     topics.STATUS.suffix: DeviceStatus,
     topics.GAP.suffix: GapNotice,
 }
+_HIGHEST_BELIEVED: Final = 2**53
+"""A place in a lane beyond this (285,000 years of alerts at 1/ms) was not numbered by an agent."""
 _LANES: Final = {topics.ALERT.suffix: Lane.ALERT, topics.STRIP.suffix: Lane.STRIP}
 
 
@@ -139,7 +141,7 @@ def _refuse(inbound: Inbound, address: TopicAddress | None, reason: str) -> Refu
         letter_id=str(uuid5(_LETTER_NAMESPACE, f"{inbound.address}\n{inbound.payload.hex()}")),
         origin=inbound.address,
         device_id="" if address is None else address.device_id,
-        reason=reason,
+        reason=reason.replace("\0", "\\0"),  # which no text column would take
         payload_base64=base64.b64encode(inbound.payload).decode("ascii"),
         received_time_ns=inbound.received_time_ns,
     )
@@ -166,6 +168,8 @@ def _place(address: TopicAddress, payload: bytes) -> _Place | None:
         check_id(place.device_id, "device_id")
         check_boot_id(place.boot_id)
         check_sequence_number(place.sequence_number)
+        if place.sequence_number > _HIGHEST_BELIEVED:
+            return None
     except (msgspec.DecodeError, ContractError, UnicodeDecodeError, RecursionError):
         return None
     return place if place.device_id == address.device_id else None

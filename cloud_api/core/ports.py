@@ -21,10 +21,11 @@ from cloud_api.core.views import (
     FrameView,
     ModelCommandView,
     ModelVersionView,
+    Verdict,
     VerdictView,
 )
 from wardstream.contracts.alert import AcknowledgeCommand
-from wardstream.contracts.device import ModelCommand
+from wardstream.contracts.device import ModelAction, ModelCommand
 from wardstream.contracts.identity import CommitWatermark
 
 Clock = Callable[[], int]
@@ -188,21 +189,25 @@ class PendingAcknowledgement:
     command: AcknowledgeCommand
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcknowledgeRequest:
+    """That a clinician saw an alert, before it is known which device to tell."""
+
+    command_id: str
+    alert_id: str
+    author: str
+    reason: str | None
+    issued_time_ns: int
+    expires_time_ns: int
+
+
 class CommandStore(Protocol):
     """What staff decided: written first, sent afterwards."""
 
     async def add_acknowledgement(
-        self,
-        *,
-        alert_id: str,
-        command_id: str,
-        author: str,
-        reason: str | None,
-        now_ns: int,
-        expires_ns: int,
-        next_send_ns: int,
+        self, request: AcknowledgeRequest, *, next_send_ns: int
     ) -> PendingAcknowledgement:
-        """Record it; `NotFoundError` without such an alert, `ConflictError` once it is over."""
+        """Record it and name its device; `NotFoundError`, or `ConflictError` once it is over."""
         ...
 
     async def add_verdict(self, alert_id: str, verdict: VerdictView) -> None: ...
@@ -215,9 +220,6 @@ class CommandStore(Protocol):
     async def add_model_command(self, site_id: str, command: ModelCommand) -> None: ...
     async def unpublished_model_commands(self) -> list[tuple[str, ModelCommand]]: ...
     async def model_command_published(self, command_id: str, now_ns: int) -> None: ...
-    async def audit(
-        self, *, actor: str, action: str, subject: str, detail: str, now_ns: int
-    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +239,8 @@ class StaffStore(Protocol):
     async def open_session(self, session: SessionRow) -> None: ...
     async def session(self, session_id: str) -> SessionRow | None: ...
     async def touch_session(self, session_id: str, now_ns: int) -> None: ...
-    async def end_session(self, session_id: str, now_ns: int) -> None: ...
+    async def end_session(self, session_id: str, username: str, now_ns: int) -> None: ...
+    async def note_refused(self, username: str, now_ns: int) -> None: ...
     async def put_user(
         self, username: str, password_hash: str, roles: frozenset[Role], *, replace: bool
     ) -> bool:
@@ -284,7 +287,7 @@ class AlertDesk(Protocol):
         self, principal: Principal, alert_id: str, reason: str | None
     ) -> PendingAcknowledgement: ...
     async def judge(
-        self, principal: Principal, alert_id: str, verdict: str, comment: str | None
+        self, principal: Principal, alert_id: str, verdict: Verdict, comment: str | None
     ) -> VerdictView: ...
     async def command_model(
         self,
@@ -292,7 +295,7 @@ class AlertDesk(Protocol):
         *,
         site_id: str,
         device_id: str | None,
-        action: str,
+        action: ModelAction,
         version: int,
     ) -> ModelCommandView: ...
 

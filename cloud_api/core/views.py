@@ -6,9 +6,11 @@ The field names are the HTTP contract; OpenAPI is made from these types.
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from wardstream.alerting.conditions import RULES
 from wardstream.contracts.alert import Condition
 
 AcknowledgementState = Literal["none", "sent", "confirmed"]
+Verdict = Literal["true", "false", "unsure"]
 
 NUMERIC_FEATURES: Final = (
     "heart_rate_per_min",
@@ -29,17 +31,11 @@ NUMERIC_FEATURES: Final = (
 )
 """Features of a frame that a bed tile shows."""
 
-_ACRONYMS: Final = {
-    Condition.VENTRICULAR_FIBRILLATION: "Ventricular fibrillation",
-    Condition.LEAD_OFF: "ECG lead off",
-    Condition.DEVICE_SILENT: "Device silent: bed not monitored centrally",
-}
-
 
 def condition_label(condition: str) -> str:
-    """English words for `condition`, for a banner."""
+    """Short English name of `condition`, for a banner."""
     try:
-        return _ACRONYMS[Condition(condition)]
+        return RULES[Condition(condition)].label
     except (KeyError, ValueError):
         return condition.replace("_", " ").capitalize()
 
@@ -107,7 +103,7 @@ class VerdictView:
     """Whether the alert was right, in one clinician's view."""
 
     verdict_id: str
-    verdict: Literal["true", "false", "unsure"]
+    verdict: Verdict
     comment: str | None
     author: str
     given_time_ns: int
