@@ -6,7 +6,7 @@ compiles the moments at which anything changes, so that a whole batch of frames 
 one binary search a bed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -114,6 +114,22 @@ class ContextTable:
         self._assignments: dict[str, dict[str, Assignment]] = {}
         self._knowledge: dict[str, dict[str, Knowledge]] = {}
         self._timelines: dict[str, _Timeline] = {}
+
+    def follow(
+        self,
+        version: int,
+        devices: Iterable[DeviceBed],
+        assignments: Iterable[Assignment],
+        knowledge: Iterable[Knowledge],
+    ) -> None:
+        """Take in what changed up to `version`; repeats change nothing."""
+        for device_bed in devices:
+            self.place(device_bed)
+        for assignment in assignments:
+            self.assign(assignment)
+        for known in knowledge:
+            self.learn(known)
+        self.version = max(self.version, version)
 
     def place(self, device_bed: DeviceBed) -> None:
         """Note where a life of a device stands."""

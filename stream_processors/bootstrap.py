@@ -1,0 +1,210 @@
+"""The only place that knows both what the services need and who provides it."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+from prometheus_client import start_http_server
+
+from stream_processors.adapters.housekeeping import Retention, StoreHousekeeper
+from stream_processors.adapters.kafka_progress import KafkaProgress
+from stream_processors.adapters.kafka_sink import KafkaSink, ensure_topics
+from stream_processors.adapters.metrics import export_counts
+from stream_processors.adapters.mqtt_inbox import MqttInbox
+from stream_processors.adapters.store import MARK_VALIDITY_S, Store
+from stream_processors.adapters.watermark_publisher import MqttWatermarkPublisher
+from stream_processors.agents.faust_worker import FaustSettings, FaustWorker
+from stream_processors.agents.frame_writer import FrameWriter
+from stream_processors.agents.patience import Patience
+from stream_processors.agents.record_keeper import RecordKeeper
+from stream_processors.agents.watch import Housekeeping, Watchdog
+from stream_processors.bridge.service import Bridge
+from stream_processors.core.context import ContextTable
+from stream_processors.core.warm_up import warm_up
+from stream_processors.settings import StreamSettings
+from wardstream.contracts.errors import TransientError
+
+logger = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """Works until `stop` is set; returning earlier, or raising, is a crash."""
+
+    @property
+    def name(self) -> str:
+        """How logs call it."""
+        ...
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work."""
+        ...
+
+
+class ServiceEndedError(Exception):
+    """A service returned although nobody asked it to: the most dangerous state of a monitor."""
+
+
+async def run_bridge(settings: StreamSettings) -> None:
+    """Run a bridge until SIGTERM or SIGINT."""
+    stop = _stop_on_signals(settings.grace_s)
+    async with AsyncExitStack() as stack:
+        sink = await stack.enter_async_context(
+            KafkaSink(
+                settings.kafka_bootstrap,
+                n_partitions=settings.partitions,
+                replication=settings.replication,
+            )
+        )
+        inbox = await stack.enter_async_context(
+            MqttInbox(settings.require_mqtt_url(), settings.instance)
+        )
+        bridge = Bridge(
+            inbox,
+            sink,
+            n_partitions=settings.partitions,
+            linger_s=settings.linger_ms / 1000,
+            max_messages=settings.batch_messages,
+        )
+        export_counts("bridge", bridge.counts)
+        _serve_metrics(settings)
+        logger.info("bridge ready")
+        await _supervise([bridge], stop)
+
+
+async def run_worker(settings: StreamSettings) -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    stop = _stop_on_signals(settings.grace_s)
+    table = ContextTable()
+    warm_up()
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(
+            Store(settings.require_database_url(), application_name="wardstream-worker")
+        )
+        publisher = await stack.enter_async_context(
+            MqttWatermarkPublisher(settings.require_mqtt_url(), settings.instance)
+        )
+        progress = await stack.enter_async_context(
+            KafkaProgress(settings.kafka_bootstrap, settings.group, settings.partitions)
+        )
+        writer = FrameWriter(
+            store,
+            publisher,
+            table,
+            clock_ns=time.time_ns,
+            monotonic_s=time.monotonic,
+            mark_validity_s=MARK_VALIDITY_S - 5,  # margin for the transaction itself
+        )
+        services = _worker_services(settings, store, table, writer, progress)
+        export_counts("worker", writer.counts)
+        _serve_metrics(settings)
+        await _first_contact(settings, store, writer)
+        logger.info("worker ready, context version %d", table.version)
+        await _supervise(services, stop)
+
+
+def _worker_services(
+    settings: StreamSettings,
+    store: Store,
+    table: ContextTable,
+    writer: FrameWriter,
+    progress: KafkaProgress,
+) -> list[Service]:
+    keeper = RecordKeeper(store, writer, clock_ns=time.time_ns)
+    faust_worker = FaustWorker(
+        FaustSettings(
+            bootstrap=settings.kafka_bootstrap,
+            group=settings.group,
+            n_partitions=settings.partitions,
+            datadir=str(settings.state_dir / "faust"),
+            take_records=settings.take_records,
+            take_within_s=settings.take_within_ms / 1000,
+        ),
+        writer,
+        keeper,
+    )
+    retention = Retention(
+        frames_days=settings.keep_frames_days,
+        rollups_days=settings.keep_rollups_days,
+        letters_days=settings.keep_letters_days,
+    )
+    return [
+        faust_worker,
+        Housekeeping(
+            StoreHousekeeper(store, retention, settings.rollup_after_s),
+            writer,
+            table,
+            clock_ns=time.time_ns,
+            monotonic_s=time.monotonic,
+        ),
+        Watchdog(
+            progress,
+            assignment=lambda: faust_worker.assignment,
+            may_stand=lambda: writer.patience.waiting or keeper.patience.waiting,
+            monotonic_s=time.monotonic,
+        ),
+    ]
+
+
+async def _first_contact(settings: StreamSettings, store: Store, writer: FrameWriter) -> None:
+    async def migrated() -> None:
+        if not await store.is_migrated():
+            raise TransientError("the database has no schema yet (python -m deploy.database)")
+
+    await Patience("the store").until_done(migrated)
+    await Patience("the store").until_done(writer.refresh_context)
+    await Patience("Kafka").until_done(
+        lambda: ensure_topics(settings.kafka_bootstrap, settings.partitions, settings.replication)
+    )
+
+
+def _serve_metrics(settings: StreamSettings) -> None:
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr="127.0.0.1")
+
+
+def _stop_on_signals(grace_s: float) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def begin_stop() -> None:
+        if not stop.is_set():
+            _kill_after(grace_s)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, begin_stop)
+    return stop
+
+
+def _kill_after(grace_s: float) -> None:
+    # Faust is known to hang on exit (faust#324). What matters is committed, so a hard end after
+    # the grace is safe; a daemon timer does not keep a process alive that ends in time.
+    timer = threading.Timer(grace_s, os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+
+
+async def _supervise(services: Sequence[Service], stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        for service in services:
+            group.create_task(_run_one(service, stop), name=service.name)
+
+
+async def _run_one(service: Service, stop: asyncio.Event) -> None:
+    try:
+        await service.run(stop)
+    except Exception:
+        if not stop.is_set():
+            _kill_after(5)
+        stop.set()
+        raise
+    if not stop.is_set():
+        _kill_after(5)
+        stop.set()
+        raise ServiceEndedError(f"{service.name} ended without being asked to")
