@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -60,6 +60,9 @@ CREATE TABLE IF NOT EXISTS engine (one INTEGER PRIMARY KEY CHECK (one = 1), snap
 CREATE TABLE IF NOT EXISTS command (command_id TEXT PRIMARY KEY, stored_time_ns INTEGER NOT NULL) STRICT;
 """
 
+_WAITING: Final = "SELECT lane, count(*), sum(length(payload)) FROM message GROUP BY lane"
+_NUMBERED: Final = "SELECT lane, sum(last - first + 1) FROM numbered GROUP BY lane"
+
 # What a refused disk looks like; anything else sqlite3 raises as DatabaseError is corruption.
 _REFUSED: Final = (
     sqlite3.SQLITE_FULL,
@@ -70,6 +73,8 @@ _REFUSED: Final = (
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_AUTH,
 )
+_EVER_NS: Final = 2**63 - 1
+
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -145,12 +150,15 @@ class SqliteOutbox:
             return 0
 
         def work(connection: sqlite3.Connection) -> tuple[int, int]:
-            where = "WHERE lane = ? AND boot_id = ? AND sequence_number <= ?"
             key = (lane.value, boot_id, up_to)
             n_bytes = connection.execute(
-                f"SELECT coalesce(sum(length(payload)), 0) FROM message {where}", key
+                "SELECT coalesce(sum(length(payload)), 0) FROM message "
+                "WHERE lane = ? AND boot_id = ? AND sequence_number <= ?",
+                key,
             ).fetchone()[0]
-            n_rows = connection.execute(f"DELETE FROM message {where}", key).rowcount
+            n_rows = connection.execute(
+                "DELETE FROM message WHERE lane = ? AND boot_id = ? AND sequence_number <= ?", key
+            ).rowcount
             connection.execute(
                 "UPDATE gap SET covered = 1 WHERE lane = ? AND boot_id = ? AND last <= ?", key
             )
@@ -229,13 +237,9 @@ class SqliteOutbox:
         self._rows = dict.fromkeys(Lane, 0)
         self._bytes = dict.fromkeys(Lane, 0)
         self._numbered = dict.fromkeys(Lane, 0)
-        for lane, rows, n_bytes in self._alerts.execute(
-            "SELECT lane, count(*), coalesce(sum(length(payload)), 0) FROM message GROUP BY lane"
-        ):
+        for lane, rows, n_bytes in self._alerts.execute(_WAITING):
             self._rows[Lane(lane)], self._bytes[Lane(lane)] = rows, n_bytes
-        for lane, n in self._alerts.execute(
-            "SELECT lane, sum(last - first + 1) FROM numbered GROUP BY lane"
-        ):
+        for lane, n in self._alerts.execute(_NUMBERED):
             self._numbered[Lane(lane)] = n
         self._n_gaps: int = self._alerts.execute("SELECT count(*) FROM gap").fetchone()[0]
 
@@ -306,7 +310,11 @@ class SqliteOutbox:
         return result
 
     def _begin_anew(
-        self, work: Callable[[sqlite3.Connection], T], error: sqlite3.DatabaseError, *, durable: bool
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        error: sqlite3.DatabaseError,
+        *,
+        durable: bool,
     ) -> T:
         known = self._last_by_stream.copy()
         with self._read_lock:
@@ -382,17 +390,17 @@ class SqliteOutbox:
         for rule in DROP_ORDER:
             if not rule.may_drop:
                 continue
-            self._drop(connection, rule, "stored_time_ns < ?", oldest_ns, limit=256)
+            self._drop(connection, rule, oldest_ns, limit=256)
             while sum(self._bytes.values()) > self._limits.max_bytes and self._rows[rule.lane]:
-                self._drop(connection, rule, "? IS NOT NULL", now_ns, limit=16)
+                self._drop(connection, rule, _EVER_NS, limit=16)
 
     def _drop(
-        self, connection: sqlite3.Connection, rule: DropRule, which: str, value: int, limit: int
+        self, connection: sqlite3.Connection, rule: DropRule, before_ns: int, limit: int
     ) -> None:
         rows = connection.execute(
             "SELECT position, boot_id, sequence_number, length(payload) FROM message "
-            f"WHERE lane = ? AND {which} ORDER BY position LIMIT ?",
-            (rule.lane.value, value, limit),
+            "WHERE lane = ? AND stored_time_ns < ? ORDER BY position LIMIT ?",
+            (rule.lane.value, before_ns, limit),
         ).fetchall()
         gaps: list[GapNotice] = []
         for position, boot_id, number, n_bytes in rows:
@@ -403,7 +411,9 @@ class SqliteOutbox:
         for gap in merge_gaps(gaps):
             self._insert_gap(connection, gap)
 
-    def _record_loss(self, connection: sqlite3.Connection, known: dict[tuple[str, Lane], int]) -> None:
+    def _record_loss(
+        self, connection: sqlite3.Connection, known: dict[tuple[str, Lane], int]
+    ) -> None:
         # Of this life's numbers the new file knows nothing. What the cloud had covered is
         # remembered; the rest will never be sent and must not hold the watermark up.
         for (boot_id, lane), last in known.items():
@@ -449,3 +459,28 @@ def _corrupt(verdict: str) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(verdict)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+def read_stats(folder: Path) -> OutboxStats:
+    """Counters of the outbox in `folder`, read beside a running agent.
+
+    Raises
+    ------
+    StorageError
+        There is none, or it cannot be read.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise StorageError(f"there is no outbox in {folder}")
+    rows = dict.fromkeys((lane.value for lane in Lane), 0)
+    n_bytes, numbered = rows.copy(), rows.copy()
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
+        with closing(connection):
+            for lane, n, size in connection.execute(_WAITING):
+                rows[lane], n_bytes[lane] = n, size
+            numbered.update(connection.execute(_NUMBERED).fetchall())
+            gaps = connection.execute("SELECT count(*) FROM gap").fetchone()[0]
+    except sqlite3.Error as error:
+        raise StorageError(f"the outbox {path} cannot be read: {error}") from error
+    return OutboxStats(rows=rows, n_bytes=n_bytes, numbered=numbered, gaps=gaps)

@@ -145,7 +145,9 @@ class WfdbReader:
         try:
             return wfdb.rdheader(str(self._path), rd_segments=True)
         except _UNREADABLE as error:
-            raise UnreadableSourceError(f"no readable WFDB record at {self._path}: {error}") from error
+            raise UnreadableSourceError(
+                f"no readable WFDB record at {self._path}: {error}"
+            ) from error
 
     def _described(self, header: Any) -> list[tuple[str, str, int]]:
         """(name, unit, samples per frame) of every channel, over all segments."""
@@ -198,5 +200,7 @@ class WfdbReader:
                         value = float(text) if text else float("nan")
                         found.append(RecordedNumeric(max(0, frame), code, value, unit))
                 except (ValueError, KeyError) as error:
-                    raise UnreadableSourceError(f"{path} is not a numerics table: {error}") from error
+                    raise UnreadableSourceError(
+                        f"{path} is not a numerics table: {error}"
+                    ) from error
         return found

@@ -384,6 +384,42 @@ class ModelRepository(Protocol):
         ...
 
 
+class ModelShelf(Protocol):
+    """Models kept on the device: the one that judges, and the one before it."""
+
+    def current(self) -> Path | None:
+        """Folder of the installed model, None if only the shipped one is there."""
+        ...
+
+    def previous(self) -> Path | None:
+        """Folder of the last known good model before the current one, None: the shipped one."""
+        ...
+
+    def incoming(self, version: int) -> Path:
+        """An empty folder in which `version` may be put together."""
+        ...
+
+    def install(self, version: int) -> Path:
+        """Make what is in `incoming` the current model, in one step that a crash cannot halve.
+
+        Raises
+        ------
+        StorageError
+            The disk refused; what was current still is.
+        """
+        ...
+
+    def roll_back(self) -> None:
+        """Make the previous model the current one; without one, the shipped model is.
+
+        Raises
+        ------
+        StorageError
+            The disk refused; what was current still is.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class Measurements:
     """Counters of one life of the agent, for status, logs and metrics."""

@@ -1,0 +1,88 @@
+"""Prometheus metrics of the agent, read from its counters when they are asked for."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edge_agent.core.ports import JudgeReport, Measurements, OutboxStats, percentile
+
+
+class AgentCollector(Collector):
+    """Metric families made from the agent's counters at scrape time."""
+
+    def __init__(
+        self,
+        measurements: Measurements,
+        outbox: Callable[[], OutboxStats],
+        report: Callable[[], JudgeReport],
+        connected: Callable[[], bool],
+    ) -> None:
+        self._measurements = measurements
+        self._outbox = outbox
+        self._report = report
+        self._connected = connected
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric families, labels free of patients."""
+        m, stats, report = self._measurements, self._outbox(), self._report()
+        counters = {
+            "packets": m.n_packets,
+            "alert_events": m.n_alert_events,
+            "log_lines_dropped": m.n_log_lines_dropped,
+            "hook_runs": m.n_hook_runs,
+            "hooks_dropped": m.n_hooks_dropped,
+            "messages_refused": m.n_refused_messages,
+            "messages_resent": m.n_resent,
+            "storage_failures": m.n_storage_failures,
+            "gaps": stats.gaps,
+            "windows_judged": report.n_windows_judged,
+            "windows_unjudged": report.n_windows_unjudged,
+        }
+        for name, value in counters.items():
+            yield CounterMetricFamily(
+                f"wardstream_edge_{name}", name.replace("_", " "), value=value
+            )
+        for name, by_lane in (("rows", stats.rows), ("bytes", stats.n_bytes)):
+            family = GaugeMetricFamily(
+                f"wardstream_edge_outbox_{name}", f"{name} that wait", labels=["lane"]
+            )
+            for lane, value in by_lane.items():
+                family.add_metric([lane], value)
+            yield family
+        for name, values in (("decision", m.decision_ms), ("lag", m.lag_ms)):
+            family = GaugeMetricFamily(
+                f"wardstream_edge_{name}_seconds", f"{name} of recent packets", labels=["quantile"]
+            )
+            for percent in (50, 99):
+                found = percentile(values, percent)
+                if found is not None:
+                    family.add_metric([str(percent / 100)], found / 1000)
+            yield family
+        yield GaugeMetricFamily(
+            "wardstream_edge_connected", "whether the broker answers", value=self._connected()
+        )
+
+
+class MetricsServer:
+    """HTTP endpoint ``/metrics`` on `host`:`port`."""
+
+    def __init__(self, host: str, port: int, collector: Collector) -> None:
+        self._host = host
+        self._port = port
+        self._collector = collector
+        self._server: Any = None
+
+    def start(self) -> None:
+        """Begin to answer."""
+        registry = CollectorRegistry()
+        registry.register(self._collector)
+        self._server, _ = start_http_server(self._port, self._host, registry)
+
+    def stop(self) -> None:
+        """Release the port."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()

@@ -1,0 +1,135 @@
+"""The thread between judgement and disk: it may wait, judgement may not."""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Self
+
+from edge_agent.core.ports import Measurements, Outbox, Output, StorageError
+from edge_agent.core.retention import PendingWrites, Taken
+from wardstream.contracts.codec import encode
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY_S: Final = 0.2
+LAST_RETRY_S: Final = 5.0
+CLOSE_S: Final = 5.0
+
+
+class OutboxWriter:
+    """Stores outputs in the order of their numbers, alerts before anything else.
+
+    A disk that refuses is tried again with growing, jittered pauses; meanwhile outputs wait
+    in memory, bounded by `PendingWrites`.
+
+    Parameters
+    ----------
+    outbox : Outbox
+        Closed here when the service is left.
+    on_stored : callable
+        Told after each transaction; must not wait.
+    measurements : Measurements
+        Counters.
+    """
+
+    name = "outbox"
+
+    def __init__(
+        self, outbox: Outbox, on_stored: Callable[[], None], measurements: Measurements
+    ) -> None:
+        self._outbox = outbox
+        self._on_stored = on_stored
+        self._measurements = measurements
+        self._pending = PendingWrites()
+        self._accepts: dict[str, Callable[[], None]] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._failing = False
+        self._thread = threading.Thread(target=self._write_all, name="outbox writer", daemon=True)
+
+    def submit(
+        self,
+        outputs: Sequence[Output],
+        snapshot: bytes | None = None,
+        command_id: str | None = None,
+        accept: Callable[[], None] | None = None,
+    ) -> None:
+        """Queue `outputs`; returns at once."""
+        with self._changed:
+            if command_id is not None and accept is not None:
+                self._accepts[command_id] = accept
+            self._pending.add(outputs, snapshot, command_id)
+            self._changed.notify()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Estimated bytes that are not on disk yet."""
+        return self._pending.n_bytes
+
+    async def __aenter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join, CLOSE_S)
+        if self._thread.is_alive():
+            logger.error("the disk did not take the last %d bytes", self._pending.n_bytes)
+        else:
+            self._outbox.close()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch over the writer until `stop`."""
+        while not stop.is_set():
+            if not self._thread.is_alive():
+                raise RuntimeError("the thread that writes the outbox has died")
+            await asyncio.sleep(0.5)
+
+    def _write_all(self) -> None:
+        pause_s = FIRST_RETRY_S
+        while True:
+            with self._changed:
+                taken = self._pending.take()
+                if taken is None:
+                    if self._closing:
+                        return
+                    self._changed.wait()
+                    continue
+            try:
+                self._outbox.append(taken.encoded(encode), time.time_ns())
+            except StorageError as error:
+                self._refused(taken, error)
+                if self._closing:
+                    return
+                time.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                pause_s = min(2 * pause_s, LAST_RETRY_S)
+                continue
+            pause_s = FIRST_RETRY_S
+            self._stored(taken)
+
+    def _refused(self, taken: Taken, error: StorageError) -> None:
+        self._measurements.n_storage_failures += 1
+        with self._changed:
+            self._pending.put_back(taken)
+        if not self._failing:
+            logger.error("%s; alarms sound, nothing can be stored", error, extra=_STORAGE_FAILING)
+        self._failing = True
+
+    def _stored(self, taken: Taken) -> None:
+        if self._failing:
+            logger.warning("the outbox stores again", extra=_STORAGE_BACK)
+        self._failing = False
+        for command_id in taken.command_ids:
+            accept = self._accepts.pop(command_id, None)
+            if accept is not None:
+                accept()
+        self._on_stored()
+
+
+_STORAGE_FAILING: Final = {"fields": {"event": "storage_failing"}}
+_STORAGE_BACK: Final = {"fields": {"event": "storage_back"}}
