@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -165,17 +164,20 @@ class Stack:
             env=environment.cloud(addresses, self.secrets),
             is_ready=lambda: _answers(f"{addresses.api_url}/api/ready"),
         )
-        streams = [
-            self._python(
-                role,
-                "stream_processors",
-                role,
-                env=environment.stream(role, addresses, self.options.state.part("stream", role)),
-                is_ready=_lived_for(2.0),
-            )
-            for role in ("bridge", "worker")
-        ]
+        streams = [self._stream(role, free_port()) for role in ("bridge", "worker")]
         await self.supervisor.start(api, *streams)
+
+    def _stream(self, role: str, metrics_port: int) -> Program:
+        settings = environment.stream(role, self._known_addresses(), self._stream_state())
+        return self._python(
+            role,
+            *("stream_processors", role),
+            env={**settings, "STREAM_METRICS_PORT": str(metrics_port)},
+            is_ready=lambda: accepts_connections(metrics_port),
+        )
+
+    def _stream_state(self) -> Path:
+        return self.options.state.part("stream")
 
     async def _load_patients(self) -> None:
         addresses, state = self._known_addresses(), self.options.state
@@ -190,7 +192,7 @@ class Stack:
             load = self._python(
                 "records",
                 *("stream_processors", "records", "load", str(bundle), "--bed", bed),
-                env=environment.stream("worker", addresses, state.part("stream", "records")),
+                env=environment.stream("worker", addresses, self._stream_state()),
             )
             await self.supervisor.run_once(load, deadline_s=60)
             done.touch()
@@ -348,14 +350,3 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=2).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def _lived_for(seconds: float) -> Callable[[], bool]:
-    first_asked: list[float] = []
-
-    def lived() -> bool:
-        now = time.monotonic()
-        first_asked.append(now)
-        return now - first_asked[0] >= seconds
-
-    return lived
