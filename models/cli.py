@@ -11,6 +11,7 @@ from uuid import uuid4
 import msgspec
 import typer
 
+from models.evaluation.cli import evaluate
 from models.settings import SHIPPED_BUNDLE, ModelsSettings, load_settings
 from wardstream.contracts.device import ModelAction, ModelCommand
 from wardstream.contracts.errors import (
@@ -120,36 +121,7 @@ def train(
     )
 
 
-@app.command()
-def evaluate(
-    protocols: Annotated[
-        list[str] | None, typer.Argument(help="Protocols; all by default.")
-    ] = None,
-    model: Annotated[Path, typer.Option(help="Bundle to score.")] = SHIPPED_BUNDLE,
-    data: Annotated[
-        Path | None, typer.Option(help="Recordings, laid out like ../shared/data.")
-    ] = None,
-    stated: Annotated[
-        bool, typer.Option(help="Print the cross-validated reports kept in the bundle instead.")
-    ] = False,
-    json: JsonFlag = False,
-) -> None:
-    """Score a bundle on recordings. On those it learned from, the figures say so."""
-    from models.evaluation.bundles import PROTOCOLS, evaluate_bundle, stated_reports
-
-    settings = _settings()
-    names = protocols or list(PROTOCOLS)
-    unknown = [name for name in names if name not in PROTOCOLS]
-    if unknown:
-        raise ConfigurationError(
-            [f"protocol {n!r} is none of {sorted(PROTOCOLS)}" for n in unknown]
-        )
-    if stated:
-        reports = stated_reports(model, names)
-    else:
-        reports = evaluate_bundle(model, names, data or settings.data_dir, settings.cache_dir)
-    for report in reports:
-        typer.echo(report.to_json().decode() if json else report.to_text())
+app.command()(evaluate)
 
 
 @app.command("init-repository")

@@ -84,6 +84,18 @@ class ProtocolEntry:
 
 
 PROTOCOLS: Final[dict[str, ProtocolEntry]] = {
+    "windows": ProtocolEntry(
+        "Sensitivity and specificity of every rhythm class, 4 s windows",
+        "models.evaluation.bundle_protocols:evaluate_windows",
+    ),
+    "shockable": ProtocolEntry(
+        "Shockable rhythm, 4 s windows",
+        "models.evaluation.bundle_protocols:evaluate_shockable_windows",
+    ),
+    "quantization": ProtocolEntry(
+        "Does the INT8 graph decide as the network it came from?",
+        "models.evaluation.bundle_protocols:evaluate_quantization",
+    ),
     "cinc2015": ProtocolEntry(
         "Is the monitor's arrhythmia alarm true? (real time, to 5:00)",
         "models.evaluation.alarm_protocol:evaluate_alarms",

@@ -1,0 +1,106 @@
+"""The command ``models evaluate``: one protocol, its figures, its decisions, its report."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from models.evaluation.harness import PROTOCOLS, EvaluationRequest, load_protocol
+from models.evaluation.outcome import Outcome
+from models.settings import SHIPPED_BUNDLE, load_settings
+from wardstream.contracts.errors import ConfigurationError
+
+
+def evaluate(
+    protocol: Annotated[str, typer.Argument(help=f"One of: {', '.join(PROTOCOLS)}.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Recordings, laid out like ../shared/data (default: WARDSTREAM_DATA)."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model bundle; the shipped one by default.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write what was decided to this CSV file.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a self-contained HTML report to this file.")
+    ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Run open detectors in the same run (qrs).")
+    ] = False,
+    cross_validate: Annotated[
+        bool,
+        typer.Option(
+            "--cross-validate", help="Train and score by folds, not the shipped artifact."
+        ),
+    ] = False,
+    stated: Annotated[
+        bool,
+        typer.Option(help="Print the cross-validated report kept in the bundle instead."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Judge recordings exactly as a protocol says, with the code that runs at the bed."""
+    if stated:
+        from models.evaluation.bundles import stated_reports
+
+        kept = stated_reports(model or SHIPPED_BUNDLE, [protocol])[0]
+        typer.echo(kept.to_json().decode() if json else kept.to_text())
+        return
+    settings = load_settings(os.environ)
+    entry, run = PROTOCOLS.get(protocol), load_protocol(protocol)
+    for path in (predictions, report):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise ConfigurationError([f"{path.parent} is not there"])
+    outcome = run(
+        EvaluationRequest(
+            data_dir=data or settings.data_dir,
+            bundle_dir=model,
+            cross_validate=cross_validate,
+            peers=peers,
+            cache_dir=settings.cache_dir,
+            progress=_progress,
+        )
+    )
+    if predictions is not None:
+        outcome.predictions.write(predictions)
+    if report is not None:
+        from models.evaluation.html_report import html_report
+
+        command = f"python -m models {' '.join(sys.argv[1:])}"
+        report.write_text(html_report(outcome, entry.title if entry else protocol, command))
+    typer.echo(outcome.report.to_json().decode() if json else summary(outcome))
+
+
+def summary(outcome: Outcome) -> str:
+    """The figures that are one number each, one a line, with their intervals."""
+    found = outcome.report
+    lines = [
+        f"{found.protocol}: {found.n_records} records, model {found.model}"
+        + ("" if found.cross_validated else " (not held out: it may have learned from these)")
+    ]
+    for name, value in found.metrics.items():
+        if isinstance(value, dict):
+            text = msgspec.json.encode(value).decode()
+            lines.append(f"  {name}: {text if len(text) < 400 else text[:400] + ' …'}")
+        else:
+            lines.append(f"  {name}: {value}{_limits(found.confidence.get(name))}")
+    return "\n".join(lines)
+
+
+def _limits(limits: Any) -> str:
+    if not isinstance(limits, list):
+        return ""
+    numbers: list[float] = limits
+    return f"  [{numbers[0]:.4f}, {numbers[1]:.4f}]"
+
+
+def _progress(done: int, total: int, what: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done}/{total} {what:<60}", end="\n" if done == total else "", file=sys.stderr)
+    elif done == total or done % max(total // 10, 1) == 0:
+        print(f"{done}/{total} {what}", file=sys.stderr)
