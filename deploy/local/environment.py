@@ -82,16 +82,14 @@ class Addresses:
         return self.repository_dir / "metadata" / "1.root.json"
 
 
-def common(tier_prefix: str = "") -> dict[str, str]:
-    """Our own environment, without any tier's settings but those with `tier_prefix`.
+def common() -> dict[str, str]:
+    """Our own environment without any variable of a tier's, be it ours or a stranger's.
 
-    Numeric libraries get one thread each: many processes share few cores here.
+    A tier refuses variables with its prefix that it does not know, and other software uses
+    such prefixes too (``CLOUD_SDK_VERSION``). Numeric libraries get one thread each: many
+    processes share few cores here.
     """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_TIERS) or (tier_prefix and name.startswith(tier_prefix))
-    }
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_TIERS)}
     defaults = {
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -116,7 +114,7 @@ def edge(
         "EDGE_MODEL__TRUSTED_ROOT": str(addresses.trusted_root),
     }
     return {
-        **common("EDGE_"),
+        **common(),
         **(model if addresses.trusted_root.is_file() else {}),
         "EDGE_SITE_ID": SITE_ID,
         "EDGE_UNIT_ID": UNIT_ID,
@@ -133,7 +131,7 @@ def edge(
 def stream(role: str, addresses: Addresses, state: Path) -> dict[str, str]:
     """Of the stream tier's process `role`: ``bridge`` or ``worker``."""
     return {
-        **common("STREAM_"),
+        **common(),
         "STREAM_DATABASE_URL": addresses.database_url,
         "STREAM_MQTT_URL": addresses.mqtt_urls[role],
         "STREAM_KAFKA_BOOTSTRAP": addresses.kafka_bootstrap,
@@ -145,7 +143,7 @@ def stream(role: str, addresses: Addresses, state: Path) -> dict[str, str]:
 def cloud(addresses: Addresses, drawn: Secrets) -> dict[str, str]:
     """Of the API."""
     return {
-        **common("CLOUD_"),
+        **common(),
         "CLOUD_DATABASE_URL": addresses.database_url,
         "CLOUD_MQTT_URL": addresses.mqtt_urls["cloud"],
         "CLOUD_HTTP_HOST": "127.0.0.1",
