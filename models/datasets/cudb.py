@@ -3,11 +3,10 @@
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
-
-import wfdb
+from typing import Final
 
 from models.datasets.labels import LabelledSpan
+from models.datasets.physionet import read_annotation
 from models.datasets.recording import Recording, read_leads, record_length_s, record_paths
 
 MARGIN_S: Final = 1.0
@@ -44,7 +43,7 @@ def cudb_recordings(folder: Path) -> list[Recording]:
 
 def cudb_spans(path: Path) -> list[LabelledSpan]:
     """VF intervals, and the runs of regular marked beats outside of them, in time order."""
-    annotation: Any = wfdb.rdann(str(path), "atr")
+    annotation = read_annotation(path)
     times_s = [float(sample) / float(annotation.fs) for sample in annotation.sample]
     symbols = [str(symbol) for symbol in annotation.symbol]
     end_s = record_length_s(path)

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import wfdb
 from numpy.typing import NDArray
 
 from models.datasets.labels import LabelledSpan
+from models.datasets.physionet import read_header, read_record
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,10 +78,10 @@ def read_leads(
     every_channel : bool
         Whatever the channels are called, for recordings of noise.
     """
-    header: Any = wfdb.rdheader(str(path))
+    header = read_header(path)
     rate_hz = float(header.fs)
     stop = None if until_s is None else min(round(until_s * rate_hz), int(header.sig_len))
-    record: Any = wfdb.rdrecord(str(path), sampto=stop)
+    record = read_record(path, stop=stop)
     leads = [i for i, name in enumerate(record.sig_name) if every_channel or is_ecg(str(name))]
     samples: NDArray[np.float64] = record.p_signal
     return EcgSignal(np.ascontiguousarray(samples[:, leads].T, dtype=np.float32), rate_hz)
@@ -110,7 +109,7 @@ def is_ecg(channel: str) -> bool:
 
 def record_length_s(path: Path) -> float:
     """Length of the WFDB record at `path`, in seconds."""
-    header: Any = wfdb.rdheader(str(path))
+    header = read_header(path)
     return float(header.sig_len) / float(header.fs)
 
 

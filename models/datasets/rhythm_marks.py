@@ -2,11 +2,10 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
-
-import wfdb
+from typing import Final
 
 from models.datasets.labels import CLASS_OF_RHYTHM, LabelledSpan
+from models.datasets.physionet import read_annotation
 from models.datasets.recording import Recording, read_leads, record_length_s, record_paths
 
 # vfdb: its own page says that changes are marked seconds late or early. mitdb marks are exact.
@@ -44,7 +43,7 @@ def _recordings(folder: Path, dataset: str) -> list[Recording]:
 
 def rhythm_spans(path: Path, *, margin_s: float) -> list[LabelledSpan]:
     """Rhythm stretches of the record at `path`; what comes before the first mark is unknown."""
-    annotation: Any = wfdb.rdann(str(path), "atr")
+    annotation = read_annotation(path)
     rate_hz = float(annotation.fs)
     marks = [
         (float(sample) / rate_hz, note.strip("\x00 ").removeprefix("("))

@@ -87,7 +87,7 @@ def load_verdicts(database_url: str) -> list[JudgedAlert]:
     """
     try:
         with psycopg.connect(database_url, connect_timeout=10) as connection:
-            rows = connection.execute(_QUERY).fetchall()
+            rows = connection.execute(_QUERY.encode()).fetchall()
     except psycopg.Error as error:
         raise TransientError(f"verdicts cannot be read: {error}") from error
     return [

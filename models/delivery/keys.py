@@ -1,5 +1,8 @@
 """The four signing keys on disk: one file each, readable by their owner only."""
 
+# tuf and securesystemslib re-export their public names without saying so to a type checker.
+# pyright: reportPrivateImportUsage=false
+
 import os
 from collections.abc import Sequence
 from pathlib import Path

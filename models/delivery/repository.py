@@ -8,17 +8,20 @@ a lock, files appear whole, and `timestamp.json` comes last, so a reader sees th
 the new one.
 """
 
+# tuf and securesystemslib re-export their public names without saying so to a type checker.
+# pyright: reportPrivateImportUsage=false
+
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from securesystemslib.exceptions import StorageError
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import StorageError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
@@ -247,7 +250,7 @@ class SignedRepository:
             raise ConfigurationError([f"{role} of {self._metadata}: {error}"]) from error
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Generator[None]:
         with (self._metadata.parent / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

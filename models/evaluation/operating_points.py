@@ -18,7 +18,7 @@ LOWEST, HIGHEST = 0.02, 0.98
 
 def positives(judgement: Judgement, name: str) -> NDArray[np.bool_]:
     """Windows that certainly are of class `name`, shape (n_windows,)."""
-    return judgement.table.certain_class == RHYTHM_CLASSES.index(name)
+    return np.equal(judgement.table.certain_class, RHYTHM_CLASSES.index(name))
 
 
 def negatives(judgement: Judgement, name: str) -> NDArray[np.bool_]:

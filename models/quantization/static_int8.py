@@ -77,7 +77,10 @@ def quantize(model: onnx.ModelProto, calibration: NDArray[np.float32]) -> bytes:
     """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, str(source))
+        # What onnxruntime's pre-processing would do is done: batch norm is folded, shapes known.
+        prepared = onnx.shape_inference.infer_shapes(model)
+        onnx.helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})
+        onnx.save(prepared, str(source))
         quantize_static(
             str(source),
             str(target),

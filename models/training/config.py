@@ -131,9 +131,11 @@ def _problems(config: TrainingConfig) -> list[str]:
         problems.append("network.kernels must be odd")
     if config.n_folds < 2:
         problems.append(f"n_folds is {config.n_folds}, expected at least 2")
-    for name in (*fit.class_share, *config.operating_points):
-        if name not in RHYTHM_CLASSES:
-            problems.append(f"{name!r} is not among {RHYTHM_CLASSES}")
+    problems += [
+        f"{name!r} is not among {RHYTHM_CLASSES}"
+        for name in (*fit.class_share, *config.operating_points)
+        if name not in RHYTHM_CLASSES
+    ]
     missing = [name for name in RHYTHM_CLASSES if name not in fit.class_share]
     if missing:
         problems.append(f"fit.class_share misses {missing}")
