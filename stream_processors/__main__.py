@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import typer
 
@@ -14,6 +15,13 @@ from wardstream.contracts.errors import ConfigurationError, ExitCode
 from wardstream.contracts.logs import log_to_stderr
 
 logger = logging.getLogger(__name__)
+
+_QUIETER = {
+    "aiokafka": logging.CRITICAL,  # says every failed attempt; we say when it is away and back
+    "faust": logging.WARNING,
+    "mode": logging.WARNING,
+    "mode.timers": logging.ERROR,
+}
 
 app = typer.Typer(
     name="stream_processors",
@@ -50,13 +58,14 @@ def _settings() -> StreamSettings:
         raise typer.Exit(ExitCode.CONFIGURATION) from error
 
 
-def _serve(run: Callable[[StreamSettings], Awaitable[None]]) -> None:
+def _serve(run: Callable[[StreamSettings], Coroutine[Any, Any, None]]) -> None:
     log_to_stderr()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for name, level in _QUIETER.items():
+        logging.getLogger(name).setLevel(level)
     settings = _settings()
     code = ExitCode.OK
     try:
-        asyncio.run(run(settings))  # type: ignore[arg-type]
+        asyncio.run(run(settings))
     except ConfigurationError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

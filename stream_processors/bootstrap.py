@@ -81,6 +81,7 @@ async def run_worker(settings: StreamSettings) -> None:
     """Run a worker until SIGTERM or SIGINT."""
     stop = _stop_on_signals(settings.grace_s)
     table = ContextTable()
+    (settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)
     warm_up()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(

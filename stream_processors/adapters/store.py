@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 
 _COLUMNS: Final = sql.SQL(", ").join(sql.Identifier(c.name) for c in FRAME_COPY_COLUMNS)
 _STAGE: Final = sql.SQL(
-    "CREATE TEMP TABLE IF NOT EXISTS incoming_frame (LIKE {}) ON COMMIT DELETE ROWS"
-).format(sql.Identifier(Table.FEATURE_FRAME))
+    "CREATE TEMP TABLE IF NOT EXISTS incoming_frame ON COMMIT DELETE ROWS"
+    " AS SELECT {} FROM {} WITH NO DATA"
+).format(_COLUMNS, sql.Identifier(Table.FEATURE_FRAME))
 _COPY: Final = sql.SQL("COPY incoming_frame ({}) FROM STDIN (FORMAT BINARY)").format(_COLUMNS)
 _INSERT: Final = sql.SQL(
     "INSERT INTO {} ({}) SELECT {} FROM incoming_frame ON CONFLICT DO NOTHING"

@@ -146,7 +146,9 @@ def join(batch: FrameBatch, table: ContextTable) -> JoinedFrames | None:
     stream_index = batch.stream_index[kept]
     times_ns = np.ascontiguousarray(records["start_time_ns"])
     contexts, context_index = table.join(batch.streams, stream_index, times_ns)
-    features = np.ascontiguousarray(records["features"])
+    # A copy always: of a single row the view would do, but it is read-only, which to a
+    # compiled loop is another type, and the next batch would wait for a compiler.
+    features = records["features"].copy()
     low, high = news2_intervals(vitals_of(batch.schema, features), contexts, context_index)
     return JoinedFrames(
         streams=batch.streams,
