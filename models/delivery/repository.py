@@ -203,16 +203,19 @@ class SignedRepository:
         signers: Mapping[str, CryptoSigner],
     ) -> None:
         # Order is the proof: what is pointed to is there before what points to it.
-        snapshot = snapshot or Snapshot(version=0, expires=now)
+        if snapshot is None:
+            snapshot = Snapshot()
+        else:
+            snapshot.version += 1
+            if targets is not None:
+                targets.version += 1
         if targets is not None:
-            targets.version = targets.version + 1 if snapshot.version else 1
             self._sign(f"{targets.version}.targets.json", targets, signers["targets"])
             snapshot.meta["targets.json"] = MetaFile(version=targets.version)
-        snapshot.version += 1
         snapshot.expires = _end(now, expiry.snapshot)
         self._sign(f"{snapshot.version}.snapshot.json", snapshot, signers["snapshot"])
-        timestamp = self._load("timestamp") if self.exists else Timestamp(version=0, expires=now)
-        timestamp.version += 1
+        timestamp = self._load("timestamp") if self.exists else Timestamp(version=1)
+        timestamp.version += 1 if self.exists else 0
         timestamp.expires = _end(now, expiry.timestamp)
         timestamp.snapshot_meta = MetaFile(version=snapshot.version)
         self._sign("timestamp.json", timestamp, signers["timestamp"])
