@@ -13,7 +13,7 @@ from wardstream.contracts.errors import ConfigurationError, ExitCode, Wardstream
 
 if TYPE_CHECKING:
     from edge_agent.adapters.playback import FrameReader
-    from edge_agent.bootstrap import ReplayedAlert
+    from edge_agent.bootstrap.replay import ReplayedAlert
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +79,8 @@ def run(
     Exit codes: 0 stopped, 1 crashed, 65 the source cannot be read, 69 the state folder cannot
     be used, 78 settings are wrong (all problems are listed).
     """
-    from edge_agent.core.ports import Measurements, StorageError, UnreadableSourceError
+    from edge_agent.core.outbox_port import StorageError
+    from edge_agent.core.ports import Measurements, UnreadableSourceError
     from edge_agent.settings import load_settings, read_profile
 
     try:
@@ -87,7 +88,7 @@ def run(
     except ConfigurationError as error:
         _end(ExitCode.CONFIGURATION, *error.problems)
     from edge_agent.adapters.log_queue import start_logging
-    from edge_agent.bootstrap import run_agent
+    from edge_agent.bootstrap.agent import run_agent
 
     measurements = Measurements()
     listener = start_logging(
@@ -123,7 +124,7 @@ def replay(
     {"condition", "priority", "time_s": second of the recording, "decision_latency_ms",
     "transition", "alert_id", ...}. An unreadable record ends with 65 and a sentence.
     """
-    from edge_agent.bootstrap import recording
+    from edge_agent.bootstrap.sources import recording
     from edge_agent.core.ports import UnreadableSourceError
 
     _quiet_log()
@@ -147,7 +148,7 @@ def simulate(
     packet_ms: PacketMs = 40,
 ) -> None:
     """Run a simulated patient through the full pipeline, as fast as it can be judged."""
-    from edge_agent.bootstrap import simulated_patient
+    from edge_agent.bootstrap.sources import simulated_patient
     from edge_agent.core.ports import UnreadableSourceError
 
     _quiet_log()
@@ -170,7 +171,7 @@ def outbox(
     May be asked beside a running agent.
     """
     from edge_agent.adapters.outbox import read_stats
-    from edge_agent.core.ports import StorageError
+    from edge_agent.core.outbox_port import StorageError
 
     if state_dir is None:
         _end(ExitCode.USAGE, "which device? give --state-dir or EDGE_STATE_DIR")
@@ -219,7 +220,7 @@ async def _print_alerts(
     start_s: float,
     seconds: float | None,
 ) -> None:
-    from edge_agent.bootstrap import replay as replay_reader
+    from edge_agent.bootstrap.replay import replay as replay_reader
     from wardstream.contracts.alert import Transition
 
     begins = (Transition.ONSET, Transition.REACTIVATED)

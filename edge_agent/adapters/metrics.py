@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from edge_agent.core.ports import JudgeReport, Measurements, OutboxStats, percentile
+from edge_agent.core.outbox_port import OutboxStats
+from edge_agent.core.ports import JudgeReport, Measurements, percentile
 
 
 class AgentCollector(Collector):

@@ -2,11 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_agent.core.ports import StorageError
+from edge_agent.core.outbox_port import StorageError
 
 
 class ModelStore:
@@ -91,7 +91,7 @@ class ModelStore:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translated(what: str) -> Generator[None]:
     try:
         yield
     except OSError as error:

@@ -254,7 +254,7 @@ class PahoLink:
         def on_message(_c: Any, _u: Any, message: mqtt.MQTTMessage) -> None:
             if self._handlers is not None:
                 accept = self._acceptance(client, message.mid, message.qos)
-                self._handlers.on_delivery(Delivery(message.topic, message.payload, accept))
+                self._handlers.on_delivery(Delivery(message.topic, bytes(message.payload), accept))
 
         client.on_connect, client.on_connect_fail = on_connect, on_connect_fail
         client.on_disconnect, client.on_subscribe = on_disconnect, on_subscribe

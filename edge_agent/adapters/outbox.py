@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from edge_agent.core.ports import (
+from edge_agent.core.outbox_port import (
     DROP_ORDER,
     DropRule,
     OutboxBatch,

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edge_agent.core.ports import StorageError
+from edge_agent.core.outbox_port import StorageError
 
 
 class StateLock:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge_agent.core.ports import DROP_ORDER, OutboxBatch, OutgoingMessage, Output
+from edge_agent.core.outbox_port import DROP_ORDER, OutboxBatch, OutgoingMessage
+from edge_agent.core.ports import Output
 from wardstream.contracts.alert import AlertEvent
 from wardstream.contracts.frame import FeatureFrame
 from wardstream.contracts.identity import GapNotice, Lane

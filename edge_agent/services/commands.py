@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from edge_agent.core.ports import Outbox, StorageError
+from edge_agent.core.outbox_port import Outbox, StorageError
 from edge_agent.services.bedside import Bedside
 from edge_agent.services.model_updater import ModelUpdater
 from wardstream.contracts.alert import AcknowledgeCommand

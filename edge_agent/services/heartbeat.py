@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from edge_agent.core.ports import JudgeReport, Measurements, OutboxStats, percentile
+from edge_agent.core.outbox_port import OutboxStats
+from edge_agent.core.ports import JudgeReport, Measurements, percentile
 from wardstream.contracts.codec import encode
 from wardstream.contracts.device import Connectivity, DeviceStatus, ModelReport
 from wardstream.contracts.timebase import TimestampNs

@@ -10,7 +10,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from edge_agent.core.ports import ModelRepository, ModelShelf, ModelUnreachableError, StorageError
+from edge_agent.core.outbox_port import StorageError
+from edge_agent.core.ports import ModelRepository, ModelShelf, ModelUnreachableError
 from edge_agent.services.bedside import Store
 from wardstream.contracts.device import ModelAction, ModelCommand, ModelReport, ModelState
 from wardstream.contracts.errors import ConfigurationError

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
-from edge_agent.core.ports import Measurements, Outbox, Output, StorageError
+from edge_agent.core.outbox_port import Outbox, StorageError
+from edge_agent.core.ports import Measurements, Output
 from edge_agent.core.retention import PendingWrites, Taken
 from wardstream.contracts.codec import encode
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge_agent.core.ports import Link, Measurements, Outbox, StorageError, StoredMessage
+from edge_agent.core.outbox_port import Outbox, StorageError, StoredMessage
+from edge_agent.core.ports import Link, Measurements
 from wardstream.contracts import topics
 from wardstream.contracts.codec import encode
 from wardstream.contracts.identity import CommitWatermark, Lane

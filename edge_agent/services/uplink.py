@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Self
 
-from edge_agent.core.ports import Delivery, Link, LinkEvent, LinkHandlers, Measurements, Outbox
+from edge_agent.core.outbox_port import Outbox
+from edge_agent.core.ports import Delivery, Link, LinkEvent, LinkHandlers, Measurements
 from edge_agent.services.sender import Sender
 from wardstream.contracts import topics
 from wardstream.contracts.alert import AcknowledgeCommand

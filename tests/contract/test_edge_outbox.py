@@ -5,10 +5,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from fakes.edge_outbox import MemoryOutbox
 
 from edge_agent.adapters.outbox import SqliteOutbox
-from edge_agent.core.ports import Outbox, OutboxBatch, OutboxLimits, OutgoingMessage
-from fakes.edge_outbox import MemoryOutbox
+from edge_agent.core.outbox_port import Outbox, OutboxBatch, OutboxLimits, OutgoingMessage
 from wardstream.contracts.identity import GapNotice, Lane
 
 BOOT = str(uuid4())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import count
 
-from edge_agent.core.ports import (
+from edge_agent.core.outbox_port import (
     DROP_ORDER,
     OutboxBatch,
     OutboxLimits,

@@ -1,16 +1,14 @@
-"""Wiring: the one place that knows both the ports and who stands behind them."""
+"""One bed's agent, wired and run."""
 
 import asyncio
-import gc
 import logging
 import shlex
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -21,18 +19,13 @@ from edge_agent.adapters.clock import SteadyClock
 from edge_agent.adapters.hook import CommandHook
 from edge_agent.adapters.model_store import ModelStore
 from edge_agent.adapters.outbox import SqliteOutbox
-from edge_agent.adapters.playback import Clocks, FrameReader, PlaybackPlan, PlaybackSource
+from edge_agent.adapters.playback import Clocks, PlaybackPlan, PlaybackSource
 from edge_agent.adapters.state_lock import StateLock
+from edge_agent.bootstrap.judgement import make_pipeline
+from edge_agent.bootstrap.sources import open_reader
+from edge_agent.core.outbox_port import OutboxLimits
 from edge_agent.core.pipeline import BedPipeline
-from edge_agent.core.pipeline_types import PipelineConfig, PipelineIdentity
-from edge_agent.core.ports import (
-    JudgeReport,
-    Measurements,
-    ModelRepository,
-    OutboxLimits,
-    Output,
-    StorageError,
-)
+from edge_agent.core.ports import JudgeReport, Measurements, ModelRepository
 from edge_agent.services.acquisition import Acquisition, Watchdog
 from edge_agent.services.annunciator import Annunciator, alert_fields
 from edge_agent.services.bedside import Bedside
@@ -42,15 +35,11 @@ from edge_agent.services.model_updater import ModelParts, ModelUpdater, Qualifie
 from edge_agent.services.outbox_writer import OutboxWriter
 from edge_agent.services.supervisor import Service, supervise
 from edge_agent.services.uplink import Uplink
-from edge_agent.settings import EdgeSettings, SimulatorSettings
-from wardstream.alerting.engine import EngineSnapshot
+from edge_agent.settings import EdgeSettings
 from wardstream.contracts import topics
-from wardstream.contracts.alert import AlertEvent
 from wardstream.contracts.codec import encode
 from wardstream.contracts.device import Connectivity, DeviceStatus, ModelReport
-from wardstream.contracts.timebase import NS_PER_S, TimestampNs
-from wardstream.contracts.waveform import GenerationMode, WaveformChunk
-from wardstream.inference.port import RhythmRuntime
+from wardstream.contracts.timebase import TimestampNs
 
 logger = logging.getLogger(__name__)
 
@@ -69,47 +58,6 @@ class Agent:
     uplink: Uplink | None
     judged: Callable[[], JudgeReport]
     measurements: Measurements
-
-
-def open_reader(settings: EdgeSettings) -> FrameReader:
-    """The source's frames. The library it needs is imported here, when it is chosen.
-
-    Raises
-    ------
-    UnreadableSourceError
-        There is nothing there that can be judged.
-    """
-    source = settings.source
-    if isinstance(source, SimulatorSettings):
-        return simulated_patient(source.script, source.seed)
-    return recording(source.record)
-
-
-def recording(record: Path) -> FrameReader:
-    """Frames of the WFDB record at `record`.
-
-    Raises
-    ------
-    UnreadableSourceError
-        There is no such record, or nothing in it can be judged.
-    """
-    from edge_agent.adapters.wfdb_record import WfdbReader
-
-    return WfdbReader(record)
-
-
-def simulated_patient(script: Path | None, seed: int) -> FrameReader:
-    """Frames of a patient who lives by `script`, at rest without one.
-
-    Raises
-    ------
-    UnreadableSourceError
-        The script cannot be read.
-    """
-    from edge_agent.adapters.scenario import Scenario, read_scenario
-    from edge_agent.adapters.simulator import SimulatedPatient
-
-    return SimulatedPatient(Scenario() if script is None else read_scenario(script), seed)
 
 
 async def run_agent(settings: EdgeSettings, measurements: Measurements) -> None:
@@ -164,7 +112,7 @@ def build(
     shelf = ModelStore(settings.state_dir)
     load = Qualifier(settings.model.backend, settings.model.latency_budget_ms)
     runtime, report = first_model(shelf, settings.model.bundle_dir, load)
-    pipeline = _pipeline(settings, boot_id, runtime, clock, outbox.snapshot())
+    pipeline = make_pipeline(settings, boot_id, runtime, clock, outbox.snapshot())
     hooks = Annunciator(_hook(settings), measurements)
     wiring = _Wiring()
     writer = OutboxWriter(outbox, wiring.wake, measurements)
@@ -251,73 +199,8 @@ def _source(settings: EdgeSettings, boot_id: str, clock: SteadyClock) -> Playbac
     return PlaybackSource(open_reader(settings), plan, Clocks(clock.now_ns, time.monotonic_ns))
 
 
-def _pipeline(
-    settings: EdgeSettings,
-    boot_id: str,
-    runtime: RhythmRuntime | None,
-    clock: SteadyClock,
-    snapshot: bytes | None,
-) -> BedPipeline:
-    config = PipelineConfig(**settings.judgement.model_dump())
-    warm_up(runtime, config)
-    state: EngineSnapshot | None = None
-    if snapshot is not None:
-        try:
-            state = msgspec.json.decode(snapshot, type=EngineSnapshot)
-        except msgspec.DecodeError as error:
-            logger.error("the alerts of the last life cannot be read: %s", error)
-    return BedPipeline(
-        PipelineIdentity(
-            device_id=settings.device_id, boot_id=boot_id, generation_mode=settings.generation_mode
-        ),
-        runtime,
-        config,
-        clock_ns=clock.now_ns,
-        monotonic_ns=time.monotonic_ns,
-        state=state,
-    )
-
-
-def warm_up(runtime: RhythmRuntime | None, config: PipelineConfig) -> None:
-    """Run a simulated arrest through a pipeline that nobody listens to.
-
-    Afterwards every kernel is compiled, the model is warm, and what start-up left behind is
-    taken out of the garbage collector's sight.
-    """
-    from edge_agent.adapters.scenario import Crisis, Event, Scenario
-    from edge_agent.adapters.simulator import SimulatedPatient
-
-    arrest = Event(crisis=Crisis.VENTRICULAR_FIBRILLATION, at_s=5.0, for_s=7.0)
-    patient = SimulatedPatient(Scenario(events=(arrest,)), seed=0)
-    identity = PipelineIdentity(
-        device_id="warm-up", boot_id=str(uuid4()), generation_mode=GenerationMode.TEST
-    )
-    judge = BedPipeline(
-        identity, runtime, config, clock_ns=time.time_ns, monotonic_ns=time.monotonic_ns
-    )
-    start_ns = time.time_ns()
-    for number in range(12 * 25):
-        block = patient.read(5 * number, 5 * number + 5)
-        at_ns = TimestampNs(start_ns + 40_000_000 * number)
-        for group, samples in zip(patient.groups, block.samples, strict=True):
-            chunk = WaveformChunk(
-                device_id=identity.device_id,
-                boot_id=identity.boot_id,
-                sequence_number=number,
-                codes=group.codes,
-                unit=group.unit,
-                sampling_rate_hz=patient.frame_rate_hz * group.samples_per_frame,
-                start_time_ns=at_ns,
-                samples=samples,
-            )
-            judge.push(chunk, time.time_ns())
-    judge.snapshot()
-    gc.collect()
-    gc.freeze()
-
-
 @contextmanager
-def _quick_decisions() -> Iterator[None]:
+def _quick_decisions() -> Generator[None]:
     before_s = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
@@ -327,7 +210,7 @@ def _quick_decisions() -> Iterator[None]:
 
 
 @contextmanager
-def _metrics(settings: EdgeSettings, agent: Agent) -> Iterator[None]:
+def _metrics(settings: EdgeSettings, agent: Agent) -> Generator[None]:
     from edge_agent.adapters.metrics import AgentCollector, MetricsServer
 
     uplink = agent.uplink
@@ -421,112 +304,3 @@ def _judged(pipeline: BedPipeline) -> JudgeReport:
         n_windows_unjudged=report.n_windows_unjudged,
         last_sample_time_ns=report.last_sample_time_ns,
     )
-
-
-# ---- replay -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedAlert:
-    """One alert event of a replay.
-
-    Attributes
-    ----------
-    event : AlertEvent
-        What was decided.
-    time_s : float
-        Second of the recording at which it was decided.
-    """
-
-    event: AlertEvent
-    time_s: float
-
-
-async def replay(
-    reader: FrameReader, bundle_dir: Path, *, packet_ms: int, start_s: float, seconds: float | None
-) -> AsyncIterator[ReplayedAlert]:
-    """Every alert event of a recording, judged by the whole pipeline as fast as it can.
-
-    Raises
-    ------
-    UnreadableSourceError
-        The recording cannot be read.
-    """
-    runtime, report = first_model(_NothingInstalled(), bundle_dir, Qualifier())
-    if runtime is None:
-        logger.warning("no model judges, rules alone: %s", report.reason)
-    warm_up(runtime, PipelineConfig())
-    clock = SteadyClock()
-    identity = PipelineIdentity(
-        device_id="replay", boot_id=str(uuid4()), generation_mode=GenerationMode.TEST
-    )
-    pipeline = BedPipeline(
-        identity,
-        runtime,
-        PipelineConfig(),
-        clock_ns=clock.now_ns,
-        monotonic_ns=time.monotonic_ns,
-    )
-    told = _Told()
-    bedside = Bedside(pipeline, lambda: b"", told.events.append, told, clock.now_ns, Measurements())
-    plan = PlaybackPlan(
-        device_id=identity.device_id,
-        boot_id=identity.boot_id,
-        realtime=False,
-        loop=False,
-        start_s=start_s,
-        packet_ms=packet_ms,
-    )
-    next_tick_ns = 0
-    async with PlaybackSource(reader, plan, Clocks(clock.now_ns, time.monotonic_ns)) as source:
-        async for packet in source.packets():
-            bedside.take(packet)
-            if packet.end_time_ns >= next_tick_ns:
-                bedside.tick(packet.end_time_ns)
-                next_tick_ns = packet.end_time_ns + NS_PER_S // 4
-            for event in told.events:
-                passed_s = (event.event_time_ns - source.start_time_ns) / NS_PER_S
-                yield ReplayedAlert(event, start_s + passed_s)
-            told.events.clear()
-            if seconds is not None and packet.end_time_ns - source.start_time_ns > seconds * 1e9:
-                return
-
-
-class _Told:
-    """Where a replay's outputs go: alerts are kept, the rest is not stored."""
-
-    def __init__(self) -> None:
-        self.events: list[AlertEvent] = []
-
-    def submit(
-        self,
-        outputs: Sequence[Output],
-        snapshot: bytes | None = None,
-        command_id: str | None = None,
-        accept: Callable[[], None] | None = None,
-    ) -> None:
-        """Store nothing."""
-
-
-class _NothingInstalled:
-    """The model shelf of a machine that is no bed."""
-
-    def current(self) -> Path | None:
-        """None."""
-        return None
-
-    def previous(self) -> Path | None:
-        """None."""
-        return None
-
-    def incoming(self, version: int) -> Path:
-        """Refuse."""
-        raise StorageError(f"a replay installs no model ({version})")
-
-    def install(self, version: int) -> Path:
-        """Refuse."""
-        raise StorageError(f"a replay installs no model ({version})")
-
-    def roll_back(self) -> None:
-        """Refuse."""
-        raise StorageError("a replay has no model to take back")
