@@ -76,6 +76,13 @@ export const api = {
   /** @returns {Promise<Ward.Bed[]>} */
   beds: () => call("GET", "beds"),
   /**
+   * The newest stored seconds of a bed, oldest first.
+   * @param {string} bedId
+   * @param {number} limit
+   * @returns {Promise<{time_ns: number, values: Record<string, number | null>}[]>}
+   */
+  frames: (bedId, limit) => call("GET", `beds/${segment(bedId)}/frames${queryOf({ limit })}`),
+  /**
    * @param {{active?: boolean | null, bed_id?: string, limit?: number}} query
    * @returns {Promise<Ward.Alert[]>}
    */

@@ -6,7 +6,7 @@ import { fill, h, mustFind, setText } from "./dom.js";
 import { duration } from "./format.js";
 import { t } from "./i18n.js";
 import { AlarmSound } from "./sound.js";
-import { Store } from "./store.js";
+import { Store, TREND_SECONDS } from "./store.js";
 import { LiveStream } from "./stream.js";
 import { StripCache } from "./strips.js";
 import { AlertDialog } from "./views/detail.js";
@@ -33,6 +33,8 @@ export class SessionPage {
   #leaving = new AbortController();
   #bedsAskedMs = 0;
   #bedsTimer = 0;
+  /** @type {Set<string>} */
+  #trendsLoaded = new Set();
   /** @type {import("./views/header.js").ViewName} */
   #current = "station";
 
@@ -149,8 +151,19 @@ export class SessionPage {
     this.#bedsAskedMs = askedMs;
     try {
       this.#store.setBeds(await api.beds(), askedMs);
+      void this.#loadTrends();
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) this.#leave(true);
+    }
+  }
+
+  /** One bed after the other: the past can wait, the present cannot. */
+  async #loadTrends() {
+    for (const { bed_id } of [...this.#store.beds.values()]) {
+      if (this.#trendsLoaded.has(bed_id) || this.#leaving.signal.aborted) continue;
+      this.#trendsLoaded.add(bed_id);
+      const frames = await api.frames(bed_id, TREND_SECONDS).catch(() => []);
+      this.#store.startTrend(bed_id, frames);
     }
   }
 

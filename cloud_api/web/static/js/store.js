@@ -11,10 +11,19 @@ const FRAME_LENGTH_MS = 1_000;
 /** Older than this, a number is greyed and says so. */
 export const STALE_AFTER_S = 3;
 
-const TREND_SECONDS = 300;
+export const TREND_SECONDS = 300;
 const ENDED_ALERTS_KEPT = 200;
 
 /** @typedef {{timeMs: number, value: number | null}} TrendPoint */
+
+/**
+ * @param {{time_ns: number, values: Record<string, number | null>}} second
+ * @returns {TrendPoint}
+ */
+const trendPoint = ({ time_ns, values }) => ({
+  timeMs: time_ns / NS_PER_MS,
+  value: values["heart_rate_per_min"] ?? null,
+});
 
 export class Store {
   /** @type {Ward.Session | null} */
@@ -192,16 +201,31 @@ export class Store {
   /** @param {Ward.BedNumerics} news */
   #extendTrend(news) {
     const points = this.#trends.get(news.bed_id) ?? [];
-    const timeMs = news.time_ns / NS_PER_MS;
-    const last = points.at(-1);
-    if (last && timeMs <= last.timeMs) return;
-    points.push({ timeMs, value: news.values["heart_rate_per_min"] ?? null });
-    while (points[0] && points[0].timeMs < timeMs - TREND_SECONDS * 1000) points.shift();
+    const point = trendPoint(news);
+    if (point.timeMs <= (points.at(-1)?.timeMs ?? 0)) return;
+    points.push(point);
+    while (points[0] && points[0].timeMs < point.timeMs - TREND_SECONDS * 1000) points.shift();
     this.#trends.set(news.bed_id, points);
   }
 
   /**
-   * Heart rate of the last minutes, as heard since the page was opened.
+   * What was stored before this page was opened.
+   * @param {string} bedId
+   * @param {{time_ns: number, values: Record<string, number | null>}[]} frames
+   */
+  startTrend(bedId, frames) {
+    const heard = this.#trends.get(bedId) ?? [];
+    const before = heard[0]?.timeMs ?? Infinity;
+    const stored = frames.map(trendPoint).filter(({ timeMs }) => timeMs < before);
+    stored.sort((a, b) => a.timeMs - b.timeMs);
+    const points = [...stored, ...heard];
+    const oldest = (points.at(-1)?.timeMs ?? 0) - TREND_SECONDS * 1000;
+    this.#trends.set(bedId, points.filter(({ timeMs }) => timeMs >= oldest));
+    this.changed();
+  }
+
+  /**
+   * Heart rate of the last minutes.
    * @param {string} bedId
    */
   trend(bedId) {

@@ -10,7 +10,9 @@ import { AlarmBand, markAlert } from "./alarm_band.js";
 /** A value with its label. */
 class Numeric {
   #label = h("span", { class: "numeric-label" });
-  #value = h("span", { class: "numeric-value" });
+  #main = h("span");
+  #more = h("small");
+  #value = h("span", { class: "numeric-value" }, this.#main, this.#more);
 
   /**
    * @param {string} name
@@ -24,10 +26,14 @@ class Numeric {
     this.element = h("div", attributes, head, this.#value);
   }
 
-  /** @param {string} text */
-  update(text) {
+  /**
+   * @param {string} text
+   * @param {string} [more] smaller, behind it
+   */
+  update(text, more = "") {
     setText(this.#label, t(`numeric.${this.name}`));
-    setText(this.#value, text);
+    setText(this.#main, text);
+    setText(this.#more, more);
   }
 }
 
@@ -117,8 +123,11 @@ export class Tile {
     this.#spo2.update(number(values["spo2_percent"]));
     const [systolic, diastolic] = [values["abp_systolic_mmhg"], values["abp_diastolic_mmhg"]];
     const mean = values["abp_mean_mmhg"];
-    const pressure = `${number(systolic)}/${number(diastolic)}`;
-    this.#abp.update(typeof systolic === "number" ? `${pressure} (${number(mean)})` : number(null));
+    const present = typeof systolic === "number";
+    this.#abp.update(
+      present ? `${number(systolic)}/${number(diastolic)}` : number(null),
+      present ? ` (${number(mean)})` : "",
+    );
     this.#rr.update(number(values["respiration_rate_per_min"]));
     this.#temp.update(number(values["temperature_celsius"], 1));
     const patient = bed.patient;
@@ -163,6 +172,6 @@ export class Tile {
     if (strip) drawMiniature(this.#canvas, strip);
     else drawTrend(this.#canvas, points);
     const title = points.length > 1 ? t("trend.title") : t("trend.collecting");
-    setText(this.#curveTitle, strip ? t("alert.strip") : title);
+    setText(this.#curveTitle, strip ? "" : title);
   }
 }
