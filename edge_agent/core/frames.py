@@ -8,6 +8,9 @@ from edge_agent.core.pipeline_types import PipelineIdentity
 from wardstream.contracts.frame import BEDSIDE_V1, FeatureFrame
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
 
+_DESCRIBED_GAP_S = 10
+"""Empty seconds that still get a frame; a longer gap is a gap in the frames too."""
+
 _INDEX = {name: i for i, name in enumerate(BEDSIDE_V1.names)}
 
 
@@ -21,9 +24,9 @@ class FrameMaker:
         self.last_start_ns = TimestampNs(0)
 
     def begin(self, time_ns: TimestampNs) -> None:
-        """Data starts, or starts anew, at `time_ns`: its second is the next to describe."""
+        """Data starts at `time_ns`, or starts anew after a gap too long to be described."""
         second = time_ns // NS_PER_S
-        if self._second is None or second * NS_PER_S > self.last_start_ns:
+        if self._second is None or second > self._second + _DESCRIBED_GAP_S:
             self._second = second
 
     def restart(self, time_ns: TimestampNs) -> None:

@@ -53,6 +53,13 @@ class IntakeCounts:
     samples_missing: int = 0
     clock_jumps: int = 0
 
+    def add(self, other: "IntakeCounts") -> None:
+        """Count what happened to `other` too."""
+        self.repeated += other.repeated
+        self.late += other.late
+        self.samples_missing += other.samples_missing
+        self.clock_jumps += other.clock_jumps
+
 
 class GroupIntake:
     """Puts the chunks of one group of channels in order and shows gaps for what they are."""

@@ -1,32 +1,40 @@
 """All judgement for one bed: resample → ring → kernels → model → conditions → alert engine."""
 
+import math
 from collections.abc import Callable
 
+from edge_agent.core.bed import Bed
 from edge_agent.core.frames import FrameMaker
+from edge_agent.core.groups import ChannelGroup
+from edge_agent.core.intake import IntakeCounts, Stretch
 from edge_agent.core.pipeline_types import (
     PipelineConfig,
     PipelineIdentity,
     PipelineOutput,
     PipelineReport,
 )
-from edge_agent.core.rhythm import PROBABILITY_FEATURES, Confirmation, RhythmJudge
+from edge_agent.core.rhythm import PROBABILITY_FEATURES, RhythmJudge, RhythmMemory
 from edge_agent.core.strips import StripCutter
 from edge_agent.core.teller import AlertTeller
-from edge_agent.core.tracks import TrackGroup
+from wardstream.alerting.detection import find_all
 from wardstream.alerting.engine import EngineSnapshot, Finding
+from wardstream.alerting.limits import LimitRule, LimitState, observe_limit
 from wardstream.contracts.alert import (
     AcknowledgeCommand,
-    AlertEvent,
     AlertKind,
+    AlertPriority,
     Condition,
     Transition,
 )
 from wardstream.contracts.errors import OutOfRangeError
-from wardstream.contracts.timebase import NS_PER_S, TimestampNs
+from wardstream.contracts.timebase import NS_PER_MS, NS_PER_S, TimestampNs
 from wardstream.contracts.waveform import NumericObservation, WaveformChunk
 from wardstream.inference.port import RhythmRuntime
 
-_LIVE_NS = 2 * NS_PER_S
+_SPO2 = "MDC_PULS_OXIM_SAT_O2"
+_SPO2_DELAY_S = 10.0
+_SPO2_HYSTERESIS_PERCENT = 2.0
+_SPO2_DEEP_PERCENT = 80.0
 
 
 class BedPipeline:
@@ -45,7 +53,7 @@ class BedPipeline:
     monotonic_ns : callable
         Monotonic clock, for frames only.
     state : EngineSnapshot or None
-        Alerts that were not over when the agent last stopped.
+        Alerts that were not over when the agent last stopped; they keep their ids.
     """
 
     def __init__(
@@ -60,10 +68,11 @@ class BedPipeline:
     ) -> None:
         self._identity = identity
         self._config = config
+        self._clock_ns = clock_ns
         self._monotonic_ns = monotonic_ns
-        self._groups: dict[tuple[str, ...], TrackGroup] = {}
+        self._bed = Bed()
         self._judge = RhythmJudge(runtime)
-        self._vf = Confirmation(6, 8)
+        self._memory = RhythmMemory()
         self._teller = AlertTeller(identity, clock_ns, state)
         self._frames = FrameMaker(identity)
         self._strips = StripCutter(
@@ -72,8 +81,18 @@ class BedPipeline:
             before_s=config.strip_before_s,
             after_s=config.strip_after_s,
         )
+        self._spo2_rule = LimitRule(
+            lower=config.spo2_lower_percent,
+            delay_s=_SPO2_DELAY_S,
+            hysteresis=_SPO2_HYSTERESIS_PERCENT,
+        )
+        self._spo2_state = LimitState()
+        self._pending: list[Finding] = []
+        self._retired = IntakeCounts()
         self._n_chunks = 0
         self._n_samples = 0
+        self._n_judged_before_frame = 0
+        self._worst_latency_ms = math.nan
         self._now_ns = TimestampNs(0)
 
     def push(self, chunk: WaveformChunk, received_time_ns: int) -> list[PipelineOutput]:
@@ -92,42 +111,70 @@ class BedPipeline:
         outputs: list[PipelineOutput] = []
         for stretch in group.intake.push(chunk):
             if stretch.restart:
-                self._frames.begin(stretch.start_time_ns)
-                if stretch.clock_jumped:
-                    self._frames.restart(stretch.start_time_ns)
-                    self._now_ns = stretch.start_time_ns
+                self._begin(group, stretch)
             for _ in group.blocks(stretch):
-                self._now_ns = max(self._now_ns, group.track_time_ns)
                 outputs.extend(self._judge_now(group, received_time_ns))
         self._strips.keep(chunk)
-        outputs.extend(self._complete(received_time_ns))
+        latency_ms = (self._clock_ns() - received_time_ns) / NS_PER_MS
+        self._worst_latency_ms = _larger(self._worst_latency_ms, latency_ms)
+        outputs.extend(self._complete(self._bed.complete_until(self._now_ns)))
         return outputs
 
     def observe(self, observation: NumericObservation) -> None:
-        """Take note of a monitor's numeric."""
+        """Take note of a monitor's numeric; it is judged with the next chunk or tick."""
+        value = self._bed.note(observation)
+        if observation.code != _SPO2:
+            return
+        time_ns = observation.determination_time_ns
+        self._spo2_state = observe_limit(self._spo2_rule, self._spo2_state, value, time_ns)
+        self._pending.append(
+            Finding(
+                condition=Condition.DESATURATION,
+                present=None if math.isnan(value) else self._spo2_state.violated,
+                time_ns=time_ns,
+                since_ns=self._spo2_state.outside_since_ns,
+                evidence={} if math.isnan(value) else {"spo2_percent": value},
+                priority=AlertPriority.HIGH if value < _SPO2_DEEP_PERCENT else None,
+            )
+        )
+
+    def report_condition(self, finding: Finding, received_time_ns: int) -> list[PipelineOutput]:
+        """What changes with a finding of the agent itself: link, storage, clock."""
+        return self._tell([finding], received_time_ns)
 
     def tick(self, now_ns: TimestampNs, received_time_ns: int) -> list[PipelineOutput]:
         """What time alone brings: silence, expiry, seconds and strips nobody will complete."""
         outputs: list[PipelineOutput] = []
-        silence_s = (now_ns - self._now_ns) / NS_PER_S if self._now_ns else 0.0
-        finding = Finding(
-            condition=Condition.NO_DATA,
-            present=silence_s >= self._config.no_data_after_s,
-            time_ns=now_ns,
-            since_ns=self._now_ns,
-            evidence={"silence_s": silence_s},
-        )
-        outputs.extend(self._tell([finding], received_time_ns))
+        if self._now_ns:
+            silence_s = (now_ns - self._now_ns) / NS_PER_S
+            silent = Finding(
+                condition=Condition.NO_DATA,
+                present=silence_s >= self._config.no_data_after_s,
+                time_ns=now_ns,
+                since_ns=self._now_ns,
+                evidence={"silence_s": max(silence_s, 0.0)},
+            )
+            # Data clears it, not a tick that happens to come early.
+            outputs.extend(self._tell([silent] if silent.present else [], received_time_ns))
+        outputs.extend(self._tell([], received_time_ns))
         outputs.extend(self._teller.expire(now_ns, received_time_ns))
+        if now_ns - self._now_ns > NS_PER_S:
+            outputs.extend(self._complete(self._now_ns))
         outputs.extend(self._strips.due(now_ns))
         return outputs
 
     def acknowledge(
         self, command: AcknowledgeCommand, received_time_ns: int
     ) -> list[PipelineOutput]:
-        """What changes with a clinician's acknowledgement."""
-        time_ns = max(self._now_ns, command.issued_time_ns)
-        return [*self._teller.acknowledge(command, TimestampNs(time_ns), received_time_ns)]
+        """What changes with a clinician's acknowledgement; nothing if it is a repeat.
+
+        Raises
+        ------
+        OutOfRangeError
+            The command is for another device.
+        """
+        time_ns = TimestampNs(max(self._now_ns, command.issued_time_ns))
+        return [*self._teller.acknowledge(command, time_ns, received_time_ns)]
 
     def swap_runtime(self, runtime: RhythmRuntime) -> None:
         """Let `runtime` judge from the next window on; none goes unjudged."""
@@ -140,12 +187,9 @@ class BedPipeline:
     @property
     def report(self) -> PipelineReport:
         """Counters since the pipeline was made."""
-        counts = [group.intake.counts for group in self._groups.values()]
-        quarantined = {
-            code: reason
-            for group in self._groups.values()
-            for code, reason in group.quarantined.items()
-        }
+        counts = [self._retired, *(group.intake.counts for group in self._bed.groups.values())]
+        quarantined = self._bed.quarantined
+        codes = [code for group in self._bed.groups.values() for code in group.codes]
         return PipelineReport(
             n_chunks=self._n_chunks,
             n_samples=self._n_samples,
@@ -160,77 +204,94 @@ class BedPipeline:
             last_frame_time_ns=self._frames.last_start_ns,
             model_version=self._judge.model_version,
             quarantined=quarantined,
-            channels=tuple(
-                code
-                for group in self._groups.values()
-                for code in group.codes
-                if code not in quarantined
-            ),
+            channels=tuple(code for code in codes if code not in quarantined),
         )
 
-    def _group_of(self, chunk: WaveformChunk) -> TrackGroup:
-        group = self._groups.get(chunk.codes)
+    def _group_of(self, chunk: WaveformChunk) -> ChannelGroup:
+        group = self._bed.groups.get(chunk.codes)
         if (
-            group is None
-            or group.unit is not chunk.unit
-            or group.intake.sampling_rate_hz != chunk.sampling_rate_hz
+            group is not None
+            and group.unit is chunk.unit
+            and group.intake.sampling_rate_hz == chunk.sampling_rate_hz
         ):
-            group = TrackGroup(chunk.codes, chunk.unit, chunk.sampling_rate_hz)
-            self._groups[chunk.codes] = group
+            return group
+        if group is not None:
+            self._retired.add(group.intake.counts)
+        group = ChannelGroup(chunk.codes, chunk.unit, chunk.sampling_rate_hz)
+        self._bed.groups[chunk.codes] = group
         return group
 
-    def _judge_now(self, group: TrackGroup, received_time_ns: int) -> list[PipelineOutput]:
-        findings = [
-            Finding(
-                condition=Condition.MODEL_UNAVAILABLE,
-                present=self._judge.runtime is None,
-                time_ns=self._now_ns,
-            ),
-            Finding(condition=Condition.NO_DATA, present=False, time_ns=self._now_ns),
-        ]
+    def _begin(self, group: ChannelGroup, stretch: Stretch) -> None:
         if group.ecg is not None:
-            for end_ns, leads in group.ecg.due_windows():
-                verdict = self._judge.judge(leads, group.ecg.weights)
-                if verdict is None or self._judge.runtime is None:
-                    continue
-                points = self._judge.runtime.manifest.operating_points
-                p_vf = verdict.probabilities.get("vf", 0.0)
-                confirmed = self._vf.push(p_vf >= points.get("vf", 0.5), end_ns)
-                findings.append(
-                    Finding(
-                        condition=Condition.VENTRICULAR_FIBRILLATION,
-                        present=confirmed,
-                        time_ns=self._now_ns,
-                        evidence={"probability_vf": p_vf},
-                        judged_by_model=True,
-                    )
-                )
+            self._memory.clear()
+        if stretch.clock_jumped:
+            self._frames.restart(stretch.start_time_ns)
+            self._now_ns = stretch.start_time_ns
+            self._pending.append(
+                Finding(condition=Condition.CLOCK_SKEW, present=True, time_ns=stretch.start_time_ns)
+            )
+        else:
+            self._frames.begin(stretch.start_time_ns)
+
+    def _judge_now(self, group: ChannelGroup, received_time_ns: int) -> list[PipelineOutput]:
+        newest_ns = max((track.time_ns for track in group.tracks), default=group.end_time_ns)
+        self._now_ns = TimestampNs(max(self._now_ns, newest_ns))
+        ecg = self._bed.ecg(self._now_ns)
+        if group.ecg is not None:
+            self._ask_model(group, chosen=group.ecg is ecg)
+        elif ecg is not None and self._now_ns - ecg.time_ns < NS_PER_S:
+            return []  # the ECG's own packets decide; this one only informs them
+        findings = find_all(
+            self._bed.signs(self._now_ns, self._judge, self._memory), self._teller.is_active
+        )
+        findings.append(Finding(condition=Condition.NO_DATA, present=False, time_ns=self._now_ns))
+        findings.append(
+            Finding(condition=Condition.CLOCK_SKEW, present=False, time_ns=self._now_ns)
+        )
         return self._tell(findings, received_time_ns)
 
+    def _ask_model(self, group: ChannelGroup, *, chosen: bool) -> None:
+        if group.ecg is None:
+            return
+        for end_ns, leads in group.ecg.due_windows():
+            if not chosen:
+                continue
+            verdict = self._judge.judge(leads, group.ecg.weights)
+            runtime = self._judge.runtime
+            points = {} if runtime is None else runtime.manifest.operating_points
+            self._memory.push(verdict, points, end_ns)
+
     def _tell(self, findings: list[Finding], received_time_ns: int) -> list[PipelineOutput]:
+        if self._pending:
+            findings = [*self._pending, *findings]
+            self._pending = []
         events = self._teller.observe(findings, self._judge.model_version, received_time_ns)
         for event in events:
-            self._order_strip(event)
+            if event.transition is Transition.ONSET and event.kind is AlertKind.PHYSIOLOGICAL:
+                self._strips.order(event.alert_id, event.event_time_ns)
         return [*events]
 
-    def _order_strip(self, event: AlertEvent) -> None:
-        if event.transition is Transition.ONSET and event.kind is AlertKind.PHYSIOLOGICAL:
-            self._strips.order(event.alert_id, event.event_time_ns)
-
-    def _complete(self, received_time_ns: int) -> list[PipelineOutput]:
+    def _complete(self, until_ns: TimestampNs) -> list[PipelineOutput]:
         outputs: list[PipelineOutput] = []
-        horizon = self._now_ns - _LIVE_NS
-        ends = [g.end_time_ns for g in self._groups.values() if g.end_time_ns >= horizon]
-        while ends and self._frames.due(min(ends)) is not None:
-            outputs.append(self._frames.make(self._values(), self._monotonic_ns()))
+        while (second_ns := self._frames.due(until_ns)) is not None:
+            outputs.append(self._frames.make(self._values(second_ns), self._monotonic_ns()))
         outputs.extend(self._strips.due(self._now_ns))
         return outputs
 
-    def _values(self) -> dict[str, float]:
-        values: dict[str, float] = {"n_alerts_active": self._teller.n_active}
+    def _values(self, second_ns: TimestampNs) -> dict[str, float]:
+        values = self._bed.frame_values(second_ns, self._now_ns)
+        values["n_alerts_active"] = float(self._teller.n_active)
+        values["n_windows_judged"] = float(self._judge.n_judged - self._n_judged_before_frame)
+        self._n_judged_before_frame = self._judge.n_judged
+        values["decision_latency_ms"] = self._worst_latency_ms
+        self._worst_latency_ms = math.nan
+        if self._judge.runtime is not None:
+            values["model_version"] = float(self._judge.runtime.manifest.version)
         if self._judge.last is not None:
             for name, probability in self._judge.last.probabilities.items():
                 values[PROBABILITY_FEATURES[name]] = probability
-        if self._judge.runtime is not None:
-            values["model_version"] = self._judge.runtime.manifest.version
         return values
+
+
+def _larger(first: float, second: float) -> float:
+    return second if math.isnan(first) else max(first, second)

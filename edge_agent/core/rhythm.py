@@ -1,19 +1,32 @@
 """When the model is asked, what of, and what its answers come to over some hops."""
 
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wardstream.alerting.confirmation import Confirmation
+from wardstream.alerting.detection import RhythmSigns
 from wardstream.contracts.errors import TransientError
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
+from wardstream.contracts.timebase import NS_PER_S, TimestampNs
 from wardstream.inference.port import RhythmRuntime
-from wardstream.kernels.windows import WINDOW_SAMPLES, normalise_window
+from wardstream.kernels.windows import WINDOW_S, WINDOW_SAMPLES, normalise_window
 
 MIN_SHARE_PRESENT: Final = 0.5
 """A window with fewer of its samples is not judged: zeros would look like asystole."""
+
+SHORT_RULE: Final = (6, 8)
+"""Hits of hops for an alert: 2 s."""
+
+LONG_RULE: Final = (18, 20)
+"""The same where a pulse contradicts: 5 s."""
+
+_ALARMING: Final = ("vf", "vt", "asystole")
+_DEFAULT_POINT: Final = 0.5  # where a manifest states no operating point
+_HALF_WINDOW_NS: Final = round(WINDOW_S * NS_PER_S / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,26 +117,52 @@ class RhythmJudge:
         return self.last
 
 
-class Confirmation:
-    """k of the last n hops: one odd window is no alarm, and one miss ends none."""
+class RhythmMemory:
+    """What the verdicts of the last hops come to, at the manifest's operating points."""
 
-    def __init__(self, k: int, n: int) -> None:
-        self._k = k
-        self._hits: deque[tuple[bool, int]] = deque(maxlen=n)
-
-    def push(self, hit: bool, time_ns: int) -> bool:
-        """Whether at least k of the last n hops, this one included, were hits."""
-        self._hits.append((hit, time_ns))
-        return sum(hit for hit, _ in self._hits) >= self._k
+    def __init__(self) -> None:
+        self._short = {name: Confirmation(*SHORT_RULE) for name in _ALARMING}
+        self._long = {name: Confirmation(*LONG_RULE) for name in _ALARMING}
+        self._signs: RhythmSigns | None = None
 
     @property
-    def first_hit_ns(self) -> int | None:
-        """Time of the oldest hit that counts."""
-        return next((time_ns for hit, time_ns in self._hits if hit), None)
+    def signs(self) -> RhythmSigns | None:
+        """After the last hop; None when that was not judged."""
+        return self._signs
 
     def clear(self) -> None:
-        """Forget all hops."""
-        self._hits.clear()
+        """Forget all hops: the signal was interrupted."""
+        for confirmation in (*self._short.values(), *self._long.values()):
+            confirmation.clear()
+        self._signs = None
+
+    def push(
+        self, verdict: RhythmVerdict | None, points: Mapping[str, float], end_ns: TimestampNs
+    ) -> None:
+        """Take note of the hop that ended at `end_ns`. One not judged counts as no hit."""
+        probabilities = {} if verdict is None else verdict.probabilities
+        for name in _ALARMING:
+            hit = probabilities.get(name, 0.0) >= points.get(name, _DEFAULT_POINT)
+            self._short[name].push(hit, end_ns)
+            self._long[name].push(hit, end_ns)
+        if verdict is None:
+            self._signs = None
+            return
+        self._signs = RhythmSigns(
+            probabilities=dict(probabilities),
+            vf=self._short["vf"].confirmed,
+            vt=self._short["vt"].confirmed,
+            asystole=self._short["asystole"].confirmed,
+            vf_long=self._long["vf"].confirmed,
+            vt_long=self._long["vt"].confirmed,
+            vf_since_ns=self._since("vf"),
+            vt_since_ns=self._since("vt"),
+        )
+
+    def _since(self, name: str) -> TimestampNs | None:
+        # A window turns positive when about half of it shows the rhythm.
+        first_ns = self._short[name].first_hit_ns
+        return None if first_ns is None else TimestampNs(first_ns - _HALF_WINDOW_NS)
 
 
 PROBABILITY_FEATURES: Final = {name: f"probability_{name}" for name in RHYTHM_CLASSES}

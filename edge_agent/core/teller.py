@@ -18,7 +18,7 @@ from wardstream.alerting.engine import (
 )
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent, AlertKind, Condition
 from wardstream.contracts.errors import OutOfRangeError
-from wardstream.contracts.timebase import NS_PER_MS, TimestampNs
+from wardstream.contracts.timebase import TimestampNs
 
 _REMEMBERED_COMMANDS = 256
 
@@ -37,7 +37,6 @@ class AlertTeller:
         self._next_number = 0
         self._states = {condition: ConditionState(condition=condition) for condition in Condition}
         self._applied: list[str] = []
-        self.worst_latency_ms = float("nan")
         if state is not None:
             self._applied.extend(state.applied_commands)
             for alert in state.alerts:
@@ -123,9 +122,6 @@ class AlertTeller:
         number = self._next_number
         self._next_number += 1
         decided_time_ns = max(self._clock_ns(), received_time_ns)
-        latency_ms = (decided_time_ns - received_time_ns) / NS_PER_MS
-        if not latency_ms <= self.worst_latency_ms:
-            self.worst_latency_ms = latency_ms
         return AlertEvent(
             device_id=self._identity.device_id,
             boot_id=self._identity.boot_id,

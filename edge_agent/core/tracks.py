@@ -1,112 +1,293 @@
-"""The kernels of one group of channels, and what they know at the newest sample."""
+"""The kernels of each kind of channel, and what they know at their newest sample."""
 
+import math
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.core.intake import GroupIntake, Stretch
 from edge_agent.core.ring import SampleRing
+from wardstream.alerting.detection import PulseSigns
 from wardstream.contracts.codes import Modality, code_by_mdc
-from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.timebase import TimestampNs
-from wardstream.contracts.units import Unit, conversion
-from wardstream.kernels.resample import TARGET_PERIOD_NS
+from wardstream.kernels.beats import MAX_BEATS, QrsDetector
+from wardstream.kernels.pulse import DIASTOLIC, MEAN, ONSET, SYSTOLIC, PulseDetector
+from wardstream.kernels.quality import BIN_SAMPLES, LIMITS, Flaw, QualityMeter
+from wardstream.kernels.resample import TARGET_PERIOD_NS, TARGET_RATE_HZ, Resampler
+from wardstream.kernels.respiration import BreathDetector
 from wardstream.kernels.windows import HOP_S, WINDOW_SAMPLES, LeadPreprocessor, window_end_index
 
-_RING_SAMPLES = 2 * WINDOW_SAMPLES
-BLOCK_S = 0.04
-"""Longest run judged at once: a long packet is judged as if it had come in short ones."""
+USABLE_SCORE: Final = 0.3
+"""Signal quality from which a channel may be judged."""
+
+_RING_SAMPLES: Final = 2 * WINDOW_SAMPLES
+_BIN_S: Final = BIN_SAMPLES / TARGET_RATE_HZ
+_PULSE_RECENT_SAMPLES: Final = 1000
+_PULSES_FOR_RATE: Final = 6
+_REGULAR: Final = 0.2  # largest deviation of an interval from the median, as its share
+_STALE_PULSE_SAMPLES: Final = 1250  # 5 s: an older pulse says nothing of now
+
+# Smallest pulse: PPG has no scale, but no device shows pulses below a hundredth of a unit.
+_MIN_AMPLITUDE: Final = {Modality.PPG: 0.01, Modality.ARTERIAL_PRESSURE: 5.0}
 
 
-class EcgTrack:
-    """All ECG leads of one group: windows for the model."""
+class Track:
+    """What every kind of channel has: a clock at 250 Hz and a quality."""
 
-    def __init__(self, codes: tuple[str, ...], sampling_rate_hz: float) -> None:
+    def __init__(self, codes: tuple[str, ...], modality: Modality) -> None:
         self.codes = codes
-        self._leads = LeadPreprocessor(len(codes), sampling_rate_hz)
-        self._filtered = SampleRing(len(codes), _RING_SAMPLES)
+        self.labels = tuple(code_by_mdc(code).label for code in codes)
+        self.quality = QualityMeter(len(codes), LIMITS[modality])
         self._start_ns = TimestampNs(0)
-        self._next_hop = 0
+        self._n_out = 0
 
     @property
     def time_ns(self) -> TimestampNs:
         """End of the newest 250 Hz sample."""
-        return TimestampNs(self._start_ns + self._leads.n_out * TARGET_PERIOD_NS)
+        return self.time_of(self._n_out)
+
+    def time_of(self, index: int) -> TimestampNs:
+        """Time of 250 Hz sample `index`."""
+        return TimestampNs(self._start_ns + index * TARGET_PERIOD_NS)
 
     def restart(self, start_time_ns: TimestampNs) -> None:
         """Forget the curve: the next sample is the first of a new one."""
+        self._start_ns = start_time_ns
+        self._n_out = 0
+        self.quality.reset()
+
+    def advance(self, samples: NDArray[np.float32]) -> None:
+        """Take in the next samples, shape (n_channels, n), in the unit of the code."""
+        raise NotImplementedError
+
+    @property
+    def off_s(self) -> dict[str, float]:
+        """Channels flat, at their rail or missing, by label, and for how long."""
+        return {
+            label: float(bins) * _BIN_S
+            for label, bins in zip(self.labels, self.quality.flawed_bins, strict=True)
+            if bins > 0
+        }
+
+
+class EcgTrack(Track):
+    """All ECG leads of one group: beats, and windows for the model."""
+
+    def __init__(self, codes: tuple[str, ...], sampling_rate_hz: float) -> None:
+        super().__init__(codes, Modality.ECG)
+        self._leads = LeadPreprocessor(len(codes), sampling_rate_hz)
+        self._filtered = SampleRing(len(codes), _RING_SAMPLES)
+        self._qrs = QrsDetector(len(codes))
+        self._next_hop = 0
+        self._usable_since: int | None = None
+        self._flat_since: int | None = None
+        self._unbroken_from = 0
+        self._beats: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def restart(self, start_time_ns: TimestampNs) -> None:
+        """Forget the curve."""
+        super().restart(start_time_ns)
         self._leads.reset()
         self._filtered.clear()
-        self._start_ns = start_time_ns
+        self._qrs.reset()
         self._next_hop = 0
+        self._usable_since = self._flat_since = None
+        self._unbroken_from = 0
+        self._beats = np.zeros(0, dtype=np.int64)
 
-    def advance(self, samples_mv: NDArray[np.float32]) -> None:
-        """Take in the next samples, shape (n_leads, n)."""
-        _, filtered = self._leads.push(samples_mv)
+    def advance(self, samples: NDArray[np.float32]) -> None:
+        """Take in the next samples of every lead, in mV."""
+        resampled, filtered = self._leads.push(samples)
         self._filtered.push(filtered)
+        self._n_out += resampled.shape[1]
+        self.quality.push(resampled)
+        self._qrs.weights[:] = self.quality.score
+        if self._qrs.push(resampled):
+            self._beats = self._qrs.last_beats(MAX_BEATS)
+        self._follow_usability()
+
+    def _follow_usability(self) -> None:
+        usable = bool((self.quality.score >= USABLE_SCORE).any()) and not self._qrs.learning
+        if not usable:
+            if self._usable_since is not None:
+                self._unbroken_from = self._qrs.n_beats
+            self._usable_since = None
+        elif self._usable_since is None:
+            self._usable_since = self._n_out
+            self._unbroken_from = self._qrs.n_beats
+        flat = bool((self.quality.flaw == Flaw.FLAT).all())
+        if not flat:
+            self._flat_since = None
+        elif self._flat_since is None:
+            self._flat_since = max(0, self._n_out - round(TARGET_RATE_HZ))
 
     def due_windows(self) -> Iterator[tuple[TimestampNs, list[NDArray[np.float32]]]]:
         """Windows of every lead whose end has been passed, with that end."""
         while (end := window_end_index(self._next_hop, HOP_S)) <= self._filtered.n_written:
             self._next_hop += 1
-            window = self._filtered.last(WINDOW_SAMPLES, end)
-            yield TimestampNs(self._start_ns + end * TARGET_PERIOD_NS), list(window)
+            yield self.time_of(end), list(self._filtered.last(WINDOW_SAMPLES, end))
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Quality of each lead now, 0 to 1."""
-        return np.ones(len(self.codes))
-
-
-class TrackGroup:
-    """Channels that arrive together: their intake, their unit, their tracks."""
-
-    def __init__(self, codes: tuple[str, ...], unit: Unit, sampling_rate_hz: float) -> None:
-        self.codes = codes
-        self.unit = unit
-        self.intake = GroupIntake(sampling_rate_hz)
-        self.quarantined: dict[str, str] = {}
-        self._affine = np.ones((len(codes), 2))
-        self._affine[:, 1] = 0.0
-        for row, mdc in enumerate(codes):
-            code = code_by_mdc(mdc)
-            if code.modality is None:
-                self.quarantined[mdc] = "is no curve"
-            else:
-                self._set_conversion(row, mdc, unit, code.unit)
-        self._ecg_rows = [
-            row
-            for row, mdc in enumerate(codes)
-            if mdc not in self.quarantined and code_by_mdc(mdc).modality is Modality.ECG
-        ]
-        ecg_codes = tuple(codes[row] for row in self._ecg_rows)
-        self.ecg = EcgTrack(ecg_codes, sampling_rate_hz) if ecg_codes else None
-        self._block = max(1, int(BLOCK_S * sampling_rate_hz))
-
-    def _set_conversion(self, row: int, mdc: str, unit: Unit, target: Unit) -> None:
-        try:
-            self._affine[row] = conversion(unit, target)
-        except OutOfRangeError as error:
-            self.quarantined[mdc] = str(error)
+        """Quality of each lead now, 0 where it is not to be judged."""
+        return np.where(self.quality.score >= USABLE_SCORE, self.quality.score, 0.0)
 
     @property
-    def end_time_ns(self) -> TimestampNs:
-        """When the next sample is due."""
-        return self.intake.end_time_ns
+    def usable_since_ns(self) -> TimestampNs | None:
+        """Since when a lead has been fit to judge without a break."""
+        return None if self._usable_since is None else self.time_of(self._usable_since)
 
     @property
-    def track_time_ns(self) -> TimestampNs:
-        """End of the newest sample that was judged."""
-        return self.end_time_ns if self.ecg is None else self.ecg.time_ns
+    def flat_since_ns(self) -> TimestampNs | None:
+        """Since when every lead has been flat."""
+        return None if self._flat_since is None else self.time_of(self._flat_since)
 
-    def blocks(self, stretch: Stretch) -> Iterator[int]:
-        """Let the kernels take in `stretch`, block by block; yields after each."""
-        if stretch.restart and self.ecg is not None:
-            self.ecg.restart(stretch.start_time_ns)
-        converted = (stretch.samples * self._affine[:, :1] + self._affine[:, 1:]).astype(np.float32)
-        for begin in range(0, converted.shape[1], self._block):
-            block = converted[:, begin : begin + self._block]
-            if self.ecg is not None:
-                self.ecg.advance(np.ascontiguousarray(block[self._ecg_rows]))
-            yield begin
+    @property
+    def last_beat_ns(self) -> TimestampNs | None:
+        """R peak of the last beat."""
+        return self.time_of(int(self._beats[-1])) if self._beats.size else None
+
+    def rr_ms(self, reach_s: float = math.inf) -> NDArray[np.float64]:
+        """Intervals of the last `reach_s`, oldest first, none across an interruption."""
+        n = min(self._qrs.n_beats - self._unbroken_from, self._beats.size)
+        beats = self._beats[self._beats.size - n :]
+        if reach_s < math.inf:
+            beats = beats[beats >= self._n_out - reach_s * TARGET_RATE_HZ]
+        return np.diff(beats) * (1000.0 / TARGET_RATE_HZ)
+
+    def n_beats_between(self, start_ns: int, end_ns: int) -> int:
+        """R peaks in ``[start_ns, end_ns)`` that are known by now."""
+        low = (start_ns - self._start_ns) / TARGET_PERIOD_NS
+        high = (end_ns - self._start_ns) / TARGET_PERIOD_NS
+        return int(((self._beats >= low) & (self._beats < high)).sum())
+
+
+class PulseTrack(Track):
+    """One PPG or arterial pressure channel."""
+
+    def __init__(self, code: str, modality: Modality, sampling_rate_hz: float) -> None:
+        super().__init__((code,), modality)
+        self.modality = modality
+        self._resampler = Resampler(1, sampling_rate_hz)
+        self._detector = PulseDetector(min_amplitude=_MIN_AMPLITUDE[modality])
+
+    def restart(self, start_time_ns: TimestampNs) -> None:
+        """Forget the curve."""
+        super().restart(start_time_ns)
+        self._resampler.reset()
+        self._detector.reset()
+
+    def advance(self, samples: NDArray[np.float32]) -> None:
+        """Take in the next samples, shape (1, n)."""
+        resampled = self._resampler.push(samples)
+        self._n_out += resampled.shape[1]
+        self.quality.push(resampled)
+        self._detector.push(resampled)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be believed now, its silence included."""
+        return bool(self.quality.score[0] >= USABLE_SCORE)
+
+    def rate_per_min(self) -> float:
+        """Pulses a minute now, NaN without three recent ones."""
+        onsets = self._recent_onsets(2 * _PULSE_RECENT_SAMPLES)
+        if onsets.size < 3 or self._n_out - onsets[-1] > _STALE_PULSE_SAMPLES:
+            return math.nan
+        return 60.0 * TARGET_RATE_HZ / float(np.median(np.diff(onsets)))
+
+    def signs(self) -> PulseSigns:
+        """What it says to the alert conditions."""
+        onsets = self._recent_onsets(2 * _PULSE_RECENT_SAMPLES)
+        intervals = np.diff(onsets)
+        regular = False
+        if intervals.size >= 2:
+            middle = float(np.median(intervals))
+            regular = float(np.abs(intervals - middle).max()) <= _REGULAR * middle
+        n_recent = int((onsets >= self._n_out - _PULSE_RECENT_SAMPLES).sum())
+        return PulseSigns(
+            usable=self.usable,
+            seen_before=self._detector.n_pulses >= 3,
+            last_pulse_ns=self.time_of(int(onsets[-1])) if onsets.size else None,
+            n_recent=n_recent,
+            rate_per_min=self.rate_per_min(),
+            regular=regular,
+        )
+
+    def since_pulse_s(self) -> float:
+        """Seconds since the last pulse began, NaN before the first."""
+        last = self._detector.last_pulses(1)
+        return (self._n_out - float(last[0, ONSET])) / TARGET_RATE_HZ if len(last) else math.nan
+
+    def pressures(self) -> tuple[float, float, float]:
+        """Systolic, diastolic, mean of the recent pulses; NaN without any."""
+        last = self._detector.last_pulses(_PULSES_FOR_RATE)
+        last = last[last[:, ONSET] >= self._n_out - 2 * _PULSE_RECENT_SAMPLES]
+        if not len(last) or not self.usable:
+            return math.nan, math.nan, math.nan
+        means = last[np.isfinite(last[:, MEAN]), MEAN]
+        mean = float(np.median(means)) if means.size else math.nan
+        return float(np.median(last[:, SYSTOLIC])), float(np.median(last[:, DIASTOLIC])), mean
+
+    def _recent_onsets(self, reach: int) -> NDArray[np.float64]:
+        onsets = self._detector.last_pulses(_PULSES_FOR_RATE)[:, ONSET]
+        return onsets[onsets >= self._n_out - reach]
+
+
+class BreathTrack(Track):
+    """One respiration channel."""
+
+    def __init__(self, code: str, sampling_rate_hz: float) -> None:
+        super().__init__((code,), Modality.RESPIRATION)
+        self._resampler = Resampler(1, sampling_rate_hz)
+        self._detector = BreathDetector()
+
+    def restart(self, start_time_ns: TimestampNs) -> None:
+        """Forget the curve."""
+        super().restart(start_time_ns)
+        self._resampler.reset()
+        self._detector.reset()
+
+    def advance(self, samples: NDArray[np.float32]) -> None:
+        """Take in the next samples, shape (1, n)."""
+        resampled = self._resampler.push(samples)
+        self._n_out += resampled.shape[1]
+        self.quality.push(resampled)
+        self._detector.push(resampled)
+
+    def rate_per_min(self) -> float:
+        """Breaths a minute, NaN where the curve cannot be believed."""
+        if self.quality.score[0] < USABLE_SCORE:
+            return math.nan
+        return self._detector.rate_per_min()
+
+
+class PlainTrack(Track):
+    """A channel of which only the quality is followed."""
+
+    def __init__(self, code: str, modality: Modality, sampling_rate_hz: float) -> None:
+        super().__init__((code,), modality)
+        self._resampler = Resampler(1, sampling_rate_hz)
+
+    def restart(self, start_time_ns: TimestampNs) -> None:
+        """Forget the curve."""
+        super().restart(start_time_ns)
+        self._resampler.reset()
+
+    def advance(self, samples: NDArray[np.float32]) -> None:
+        """Take in the next samples, shape (1, n)."""
+        resampled = self._resampler.push(samples)
+        self._n_out += resampled.shape[1]
+        self.quality.push(resampled)
+
+
+def make_track(code: str, modality: Modality, sampling_rate_hz: float) -> Track:
+    """The track for one channel that is no ECG."""
+    match modality:
+        case Modality.PPG | Modality.ARTERIAL_PRESSURE:
+            return PulseTrack(code, modality, sampling_rate_hz)
+        case Modality.RESPIRATION:
+            return BreathTrack(code, sampling_rate_hz)
+        case _:
+            return PlainTrack(code, modality, sampling_rate_hz)

@@ -1,0 +1,112 @@
+"""Channels that arrive together: their order in time, their unit, their tracks."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.core.intake import GroupIntake, Stretch
+from edge_agent.core.tracks import EcgTrack, Track, make_track
+from wardstream.contracts.codes import Modality, code_by_mdc
+from wardstream.contracts.errors import OutOfRangeError
+from wardstream.contracts.timebase import NS_PER_S, TimestampNs
+from wardstream.contracts.units import Unit, conversion
+
+BLOCK_S: Final = 0.04
+"""Longest run judged at once: a long packet is judged as if it had come in short ones."""
+
+_KEPT_SECONDS: Final = 16
+
+
+class ChannelGroup:
+    """One group of channels with one clock.
+
+    Attributes
+    ----------
+    ecg : EcgTrack or None
+        All ECG leads of the group.
+    tracks : list of Track
+        Every track, `ecg` included.
+    quarantined : dict of code to str
+        Channels that are not judged, with the reason.
+    """
+
+    def __init__(self, codes: tuple[str, ...], unit: Unit, sampling_rate_hz: float) -> None:
+        self.codes = codes
+        self.unit = unit
+        self.intake = GroupIntake(sampling_rate_hz)
+        self.quarantined: dict[str, str] = {}
+        self.ecg: EcgTrack | None = None
+        self.tracks: list[Track] = []
+        self._rows: list[list[int]] = []
+        self._scale = np.ones((len(codes), 1), dtype=np.float32)
+        self._offset = np.zeros((len(codes), 1), dtype=np.float32)
+        self._block = max(1, int(BLOCK_S * sampling_rate_hz))
+        self._missing: dict[int, int] = {}
+        self._make_tracks(sampling_rate_hz)
+        self._converts = bool((self._scale != 1).any() or (self._offset != 0).any())
+
+    @property
+    def end_time_ns(self) -> TimestampNs:
+        """When the next sample is due."""
+        return self.intake.end_time_ns
+
+    def blocks(self, stretch: Stretch) -> Iterator[None]:
+        """Let the kernels take in `stretch`, block by block; yields after each."""
+        if stretch.restart:
+            for track in self.tracks:
+                track.restart(stretch.start_time_ns)
+        self._count_missing(stretch)
+        samples = stretch.samples
+        if self._converts:
+            samples = samples * self._scale + self._offset
+        for begin in range(0, samples.shape[1], self._block):
+            block = samples[:, begin : begin + self._block]
+            for track, rows in zip(self.tracks, self._rows, strict=True):
+                track.advance(np.ascontiguousarray(block[rows]))
+            yield
+
+    def take_missing(self, second: int) -> int:
+        """Samples missing in the second that begins at `second`, over all channels."""
+        return self._missing.pop(second, 0)
+
+    def _make_tracks(self, sampling_rate_hz: float) -> None:
+        ecg_rows: list[int] = []
+        for row, mdc in enumerate(self.codes):
+            code = code_by_mdc(mdc)
+            if code.modality is None:
+                self.quarantined[mdc] = "not a curve"
+                continue
+            try:
+                scale, offset = conversion(self.unit, code.unit)
+            except OutOfRangeError as error:
+                self.quarantined[mdc] = str(error)
+                continue
+            self._scale[row], self._offset[row] = scale, offset
+            if code.modality is Modality.ECG:
+                ecg_rows.append(row)
+            else:
+                self.tracks.append(make_track(mdc, code.modality, sampling_rate_hz))
+                self._rows.append([row])
+        if ecg_rows:
+            codes = tuple(self.codes[row] for row in ecg_rows)
+            self.ecg = EcgTrack(codes, sampling_rate_hz)
+            self.tracks.insert(0, self.ecg)
+            self._rows.insert(0, ecg_rows)
+
+    def _count_missing(self, stretch: Stretch) -> None:
+        columns = _missing_columns(stretch.samples)
+        if not columns.size:
+            return
+        times = stretch.start_time_ns + columns / self.intake.sampling_rate_hz * NS_PER_S
+        for second, count in zip(
+            *np.unique((times // NS_PER_S).astype(np.int64), return_counts=True), strict=True
+        ):
+            self._missing[int(second)] = self._missing.get(int(second), 0) + int(count)
+        while len(self._missing) > _KEPT_SECONDS:
+            del self._missing[min(self._missing)]
+
+
+def _missing_columns(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.nonzero(np.isnan(samples))[1].astype(np.float64)
