@@ -48,12 +48,14 @@ async def run_stack(
         loop.add_signal_handler(number, ask_to_stop)
     code = ExitCode.OK
     try:
-        if await _unless_stopped(stack.start(), stop):
+        scorer = None if seconds is None else Scorer(stack)
+        begin = (lambda: None) if scorer is None else scorer.begin
+        if await _unless_stopped(stack.start(begin), stop):
             _greet(stack, tell)
-            if seconds is None:
+            if scorer is None or seconds is None:
                 await _watch(stack, stop, tell)
             else:
-                code = await _score(stack, stop, seconds, as_json=as_json, tell=tell)
+                code = _report(await scorer.score(stop, seconds), as_json=as_json, tell=tell)
     except* WardstreamError as group:
         code = ExitCode.UNAVAILABLE
         for error in _leaves(group):
@@ -177,50 +179,71 @@ class StatusLine:
 # ---- scored ---------------------------------------------------------------------------------
 
 
-async def _score(
-    stack: Stack,
-    stop: asyncio.Event,
-    seconds: float,
-    *,
-    as_json: bool,
-    tell: Callable[[str], None],
-) -> ExitCode:
-    measured = Measurements()
-    addresses = stack.addresses
-    if addresses is None:
-        raise StartError("the stack has no addresses")
-    numbers = range(1, stack.options.n_beds + 1)
-    store = StoreReader(
-        addresses.database_url, [environment.device_id_of(number) for number in numbers]
-    )
-    ear = DashboardEar(addresses.api_url, "nurse", stack.secrets.nurse_password)
-    ear.start()
-    since_ns, started = time.time_ns(), time.monotonic()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-    children = stack.supervisor.children
-    measured.seconds = time.monotonic() - started
-    measured.rss_mb = memory_mb({name: child.pid for name, child in children.items()})
-    n_restarts = stack.supervisor.n_restarts
-    await stack.stop_beds()
-    environments = [stack.bed_environment(number) for number in numbers]
-    measured.frames = await settled_frames(environments, store, _SETTLE_DEADLINE_S)
-    measured.edge_decision_ms = await asyncio.to_thread(store.decision_latencies_ms, since_ns)
-    measured.alert_conditions = await asyncio.to_thread(store.alerts_raised, since_ns)
-    measured.alerts_raised = sum(measured.alert_conditions.values())
-    ear.end()
-    measured.dashboard_ms = ear.latencies_ms
-    card = {
-        "beds": stack.options.n_beds,
-        "recordings": stack.what_plays,
-        "store": stack.store,
-        "kafka": stack.kafka_kind,
-        "restarts": n_restarts,
-        **measured.as_dict(),
-    }
-    print(json.dumps(card) if as_json else json.dumps(card, indent=2))
-    frames = measured.frames
-    if frames.lost or frames.duplicated:
-        tell(f"{frames.lost} frames lost, {frames.duplicated} duplicated")
+class Scorer:
+    """Listens and counts while a stack runs, and ends its beds to count what is left."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._numbers = range(1, stack.options.n_beds + 1)
+        self._beds_began_ns = 0
+        self._ear: DashboardEar | None = None
+
+    def begin(self) -> None:
+        """Listen from now on: the beds are about to start."""
+        addresses = self._stack.addresses
+        if addresses is None:
+            raise StartError("the stack has no addresses")
+        self._beds_began_ns = time.time_ns()
+        self._ear = DashboardEar(addresses.api_url, "nurse", self._stack.secrets.nurse_password)
+        self._ear.start()
+
+    async def score(self, stop: asyncio.Event, seconds: float) -> dict[str, Any]:
+        """The scorecard of the next `seconds`, in which nothing starts any more.
+
+        Alerts and what a dashboard heard count from the first bed's start on, the beds'
+        latencies from now, frames from the first to the last.
+        """
+        stack, measured = self._stack, Measurements()
+        since_ns, started = time.time_ns(), time.monotonic()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+        measured.seconds = time.monotonic() - started
+        children = stack.supervisor.children
+        measured.rss_mb = memory_mb({name: child.pid for name, child in children.items()})
+        restarts = {name: child.n_restarts for name, child in children.items() if child.n_restarts}
+        await stack.stop_beds()
+        await self._read_store(measured, since_ns)
+        if self._ear is not None:
+            self._ear.end()
+            measured.dashboard_ms = self._ear.latencies_ms
+        return {
+            "beds": stack.options.n_beds,
+            "recordings": stack.what_plays,
+            "store": stack.store,
+            "kafka": stack.kafka_kind,
+            "restarts": sum(restarts.values()),
+            "restarts_by_program": restarts,
+            **measured.as_dict(),
+        }
+
+    async def _read_store(self, measured: Measurements, since_ns: int) -> None:
+        stack = self._stack
+        devices = [environment.device_id_of(number) for number in self._numbers]
+        url = "" if stack.addresses is None else stack.addresses.database_url
+        store = StoreReader(url, devices)
+        environments = [stack.bed_environment(number) for number in self._numbers]
+        measured.frames = await settled_frames(environments, store, _SETTLE_DEADLINE_S)
+        measured.edge_decision_ms = await asyncio.to_thread(store.decision_latencies_ms, since_ns)
+        measured.alert_conditions = await asyncio.to_thread(
+            store.alerts_raised, self._beds_began_ns
+        )
+        measured.alerts_raised = sum(measured.alert_conditions.values())
+
+
+def _report(card: dict[str, Any], *, as_json: bool, tell: Callable[[str], None]) -> ExitCode:
+    print(json.dumps(card) if as_json else json.dumps(card, indent=2), flush=True)
+    lost, duplicated = card["frames"]["lost"], card["frames"]["duplicated"]
+    if lost or duplicated:
+        tell(f"{lost} frames lost, {duplicated} duplicated")
         return ExitCode.CRASHED
     return ExitCode.OK

@@ -62,8 +62,14 @@ class Stack:
 
     # ---- start ----------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, before_beds: Callable[[], None] = lambda: None) -> None:
         """Bring everything up, each part once what it needs is ready.
+
+        Parameters
+        ----------
+        before_beds : callable
+            Called once when all but the beds is ready: who wants to hear them from their first
+            word begins to listen then.
 
         Raises
         ------
@@ -74,6 +80,7 @@ class Stack:
         await self._prepare_store()
         await self._start_tiers()
         await self._load_patients()
+        before_beds()
         await self._start_beds()
         self._write_stack_file()
 
@@ -200,9 +207,10 @@ class Stack:
     async def _start_beds(self) -> None:
         numbers = range(1, self.options.n_beds + 1)
         beds = [self._bed(number, self.performances[number - 1]) for number in numbers]
-        # Alone, the first one compiles the kernels; the others find them compiled.
-        await self.supervisor.start(beds[0])
-        await self.supervisor.start(*beds[1:])
+        # Alone, one compiles the kernels, and the others find them compiled. The first bed has
+        # the crisis, so it is not that one: it should begin when people can see it.
+        await self.supervisor.start(beds[-1])
+        await self.supervisor.start(*beds[:-1])
 
     def _bed(self, number: int, performance: Performance) -> Program:
         folder = self.bed_folder(number)
