@@ -25,6 +25,7 @@ from models.evaluation.operating_points import choose_points, points_for_windows
 from models.evaluation.report import ProtocolReport
 from models.evaluation.shockable import evaluate_shockable
 from models.registry.bundle import BundleParts, runtime_of_graph, write_bundle
+from models.registry.card import CARD_FILE, model_card
 from models.training.config import TrainingConfig
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ModelManifest
 from wardstream.inference.port import RhythmRuntime
@@ -118,6 +119,7 @@ def build(request: BuildRequest, progress: BuildProgress) -> BuiltModel:
     )
     for name, report in reports.items():
         (request.bundle_dir / f"evaluation-{name}.json").write_bytes(report.to_json() + b"\n")
+    (request.bundle_dir / CARD_FILE).write_text(model_card(manifest, reports))
     return BuiltModel(manifest=manifest, reports=reports)
 
 

@@ -163,7 +163,9 @@ def refresh_repository(json: JsonFlag = False) -> None:
 @app.command()
 def publish(
     bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
-    gates: Annotated[Path | None, typer.Option(help="Other gates than the default.")] = None,
+    gates: Annotated[
+        str, typer.Option(help="YAML file, or the name of one of models/evaluation/gate_files.")
+    ] = "default",
     data: Annotated[Path | None, typer.Option(help="Recordings to ask the artifact on.")] = None,
     announce: Annotated[bool, typer.Option(help="Tell the fleet over MQTT.")] = True,
     json: JsonFlag = False,
@@ -172,11 +174,11 @@ def publish(
     from models.delivery.publishing import check_bundle, sign_and_lay_out
     from models.delivery.repository import SignedRepository
     from models.evaluation.bundles import measure_for_gates
-    from models.evaluation.gates import DEFAULT_GATES, load_gates
+    from models.evaluation.gates import load_gates, named_gates
 
     settings = _settings()
     repository = SignedRepository(settings.repository_dir, settings.keys_dir)
-    limits = load_gates(gates or DEFAULT_GATES)
+    limits = load_gates(named_gates(gates))
     newest = repository.newest()
     # First what is cheap: a bundle that may not be signed whatever it answers is not asked.
     check_bundle(bundle, limits, newest, None)

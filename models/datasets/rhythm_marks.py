@@ -1,5 +1,6 @@
 """vfdb and mitdb: rhythm marks that hold until the next one."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,8 @@ from models.datasets.recording import Recording, read_leads, record_length_s, re
 
 # vfdb: its own page says that changes are marked seconds late or early. mitdb marks are exact.
 MARGIN_S: Final = {"vfdb": 1.5, "mitdb": 0.25}
+
+CERTAIN_TACHYCARDIA_S: Final = 12.0
 
 # mitdb 201 and 202 are the same patient (MIT-BIH directory).
 _SAME_PATIENT: Final = {"202": "201"}
@@ -56,15 +59,29 @@ def rhythm_spans(path: Path, *, margin_s: float) -> list[LabelledSpan]:
     for i, ((start_s, rhythm), stop_s) in enumerate(zip(marks, borders, strict=True)):
         if rhythm not in CLASS_OF_RHYTHM:
             continue
-        spans.append(
-            LabelledSpan(
-                start_s=start_s,
-                end_s=stop_s,
-                rhythm=rhythm,
-                admissible=CLASS_OF_RHYTHM[rhythm],
-                margin_s=margin_s,
-                opens=i > 0,
-                closes=i + 1 < len(marks),
-            )
+        span = LabelledSpan(
+            start_s=start_s,
+            end_s=stop_s,
+            rhythm=rhythm,
+            admissible=CLASS_OF_RHYTHM[rhythm],
+            margin_s=margin_s,
+            opens=i > 0,
+            closes=i + 1 < len(marks),
         )
+        spans += [span] if rhythm != "VT" else _degenerating(span)
     return spans
+
+
+def _degenerating(span: LabelledSpan) -> list[LabelledSpan]:
+    """A tachycardia that lasts: its first seconds are certain, later it may be fibrillation.
+
+    vfdb marks the onset and not what becomes of it: 427, 614 and others fibrillate for minutes
+    under a ``(VT`` mark.
+    """
+    turn_s = span.start_s + CERTAIN_TACHYCARDIA_S
+    if span.end_s <= turn_s:
+        return [span]
+    return [
+        replace(span, end_s=turn_s, closes=False),
+        replace(span, start_s=turn_s, opens=False, admissible=("vt", "vf")),
+    ]

@@ -129,7 +129,7 @@ def hop_s_of(span: LabelledSpan) -> float:
     """Distance of two training windows: rare and dangerous rhythms are cut more densely."""
     if span.rhythm.startswith(("true_", "false_")):
         return 0.5
-    if span.certain_class in ("vt", "vf", "asystole"):
+    if set(span.admissible) <= {"vt", "vf", "asystole"}:
         return 0.5
     return 4.0 if "sinus_like" in span.admissible else 2.0
 

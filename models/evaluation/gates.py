@@ -10,7 +10,8 @@ import yaml
 from wardstream.contracts.errors import ConfigurationError
 from wardstream.contracts.model_manifest import ModelManifest
 
-DEFAULT_GATES: Final = Path(__file__).parent / "gates.yaml"
+GATES_DIR: Final = Path(__file__).parent / "gate_files"
+DEFAULT_GATES: Final = GATES_DIR / "default.yaml"
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +40,12 @@ class Gates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     artifact: dict[str, Limit]
     max_artifact_bytes: int
     max_loss_points: dict[str, float] = {}
+
+
+def named_gates(name: str) -> Path:
+    """`name` as a path where it is one, else the file of that name in `GATES_DIR`."""
+    path = Path(name)
+    return path if path.suffix in (".yaml", ".yml") else GATES_DIR / f"{name}.yaml"
 
 
 def load_gates(path: Path = DEFAULT_GATES) -> Gates:

@@ -15,6 +15,7 @@ from wardstream.kernels.resample import TARGET_RATE_HZ
 from wardstream.kernels.windows import filtered_record
 
 _NOISE: Final = RHYTHM_CLASSES.index("noise")
+_ASYSTOLE: Final = RHYTHM_CLASSES.index("asystole")
 _STILL: Final = admissible_bits(("asystole", "noise"))
 
 
@@ -72,8 +73,11 @@ class Augmenter:
         for i in range(n):
             row = windows_mv[i]
             is_noise = bool(admissible[i, _NOISE]) and int(admissible[i].sum()) == 1
+            is_still = bool(admissible[i, _ASYSTOLE]) and int(admissible[i].sum()) == 1
             if is_noise and chances[i, 0] < config.pure_noise_probability and self._noise.pieces:
                 row[:] = self._noise.draw(generator, row.size)
+            elif is_still and chances[i, 0] < config.standstill_probability:
+                row[:] = _standstill(row.size, generator)
             elif chances[i, 0] < config.lead_off_probability:
                 self._lead_off(row, admissible[i], generator)
             if chances[i, 1] < config.stretch_probability:
@@ -104,6 +108,26 @@ class Augmenter:
         length = int(generator.integers(25, 250))
         start = int(generator.integers(0, row.size - length))
         row[start : start + length] = np.nan if generator.random() < 0.5 else 0.0
+
+
+def _standstill(n_samples: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Ventricular standstill: wandering baseline, a little noise, sometimes lone P waves.
+
+    Recordings hold it in a dozen patients, nine minutes of it in one; what a network must not
+    learn is that one's wander.
+    """
+    time_s = np.arange(n_samples) / TARGET_RATE_HZ
+    curve = generator.normal(0, generator.uniform(0.003, 0.03), n_samples)
+    for _ in range(3):
+        frequency_hz = generator.uniform(0.2, 1.5)
+        amplitude_mv = generator.uniform(0.0, 0.25) / (1 + frequency_hz)
+        curve += amplitude_mv * np.sin(2 * np.pi * (frequency_hz * time_s + generator.random()))
+    if generator.random() < 0.3:
+        period_s = generator.uniform(0.5, 2.0)
+        phase_s = (time_s + generator.uniform(0, period_s)) % period_s - period_s / 2
+        width_s = generator.uniform(0.03, 0.06)
+        curve += generator.uniform(0.03, 0.2) * np.exp(-0.5 * (phase_s / width_s) ** 2)
+    return curve
 
 
 def _stretch(row: NDArray[np.float32], factor: float) -> None:

@@ -56,6 +56,7 @@ class AugmentationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     stretch_probability: float
     stretch_fraction: float
     pure_noise_probability: float
+    standstill_probability: float
 
 
 class QuantizationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from models.datasets.labels import admissible_bits
 from models.datasets.windows import WindowTable
 from models.training.config import FitConfig
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
@@ -21,8 +22,13 @@ def sampling_probability(
     weights = table.rows["weight"][indices].astype(np.float64)
     shares = [config.class_share[name] for name in RHYTHM_CLASSES]
     probability = np.zeros(len(indices))
+    # "Tachycardia or fibrillation" is drawn with tachycardia, not with the denied alarms.
+    either = admissible_bits(("vt", "vf"))
+    group = np.where(
+        table.rows["admissible"][indices] == either, RHYTHM_CLASSES.index("vt"), certain
+    )
     for index, share in (*enumerate(shares), (-1, config.partial_share)):
-        mask = certain == index
+        mask = group == index
         if not mask.any() or share == 0:
             continue
         within = np.zeros(int(mask.sum()))
