@@ -65,10 +65,10 @@ class StreamSettings(BaseSettings):
     group: _Text = "wardstream"
     partitions: Annotated[int, Field(ge=1, le=256)] = 4
     replication: Annotated[int, Field(ge=1, le=5)] = 1
-    linger_ms: Annotated[int, Field(ge=0, le=1000)] = 25
+    linger_ms: Annotated[int, Field(ge=0, le=1000)] = 20
     batch_messages: Annotated[int, Field(ge=1, le=20_000)] = 2000
     take_records: Annotated[int, Field(ge=1, le=4096)] = 128
-    take_within_ms: Annotated[int, Field(ge=5, le=1000)] = 50
+    take_within_ms: Annotated[int, Field(ge=5, le=1000)] = 20
     keep_frames_days: Annotated[int, Field(ge=1)] = 30
     keep_rollups_days: Annotated[int, Field(ge=1)] = 400
     keep_letters_days: Annotated[int, Field(ge=1)] = 90

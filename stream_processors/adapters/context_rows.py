@@ -54,7 +54,7 @@ async def write_device_bed(connection: AsyncConnection[Any], device_bed: DeviceB
     # Frames that came before their device said where it stands were stored without a bed.
     await connection.execute(
         "INSERT INTO restatement_due (change_number, bed_id, device_id, boot_id, from_time)"
-        " SELECT %s, %s, device_id, boot_id, '-infinity' FROM commit_watermark"
+        " SELECT %s, %s, device_id, boot_id, to_timestamp(0) FROM commit_watermark"
         " WHERE device_id = %s AND boot_id = %s AND lane = 'frame'",
         (number, device_bed.bed_id, *key),
     )

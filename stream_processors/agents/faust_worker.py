@@ -9,6 +9,7 @@ from typing import Any, Final
 import faust
 
 from stream_processors.agents.frame_writer import FrameWriter
+from stream_processors.agents.quick_fetch import QuickFetchTransport
 from stream_processors.agents.record_keeper import RecordKeeper
 from stream_processors.core.fusion import LogRecord
 from stream_processors.core.stall import Partition
@@ -53,7 +54,7 @@ class FaustSettings:
     n_partitions: int
     datadir: str
     take_records: int = 256
-    take_within_s: float = 0.05
+    take_within_s: float = 0.02
 
 
 def build_app(settings: FaustSettings) -> faust.App:
@@ -64,7 +65,7 @@ def build_app(settings: FaustSettings) -> faust.App:
     hangs), no web server (it would serve table data), short time-outs (the defaults take minutes
     to notice a dead worker), no waiting for empty streams (it hangs).
     """
-    return faust.App(
+    app = faust.App(
         settings.group,
         broker=[f"kafka://{address}" for address in settings.bootstrap.split(",")],
         autodiscover=False,
@@ -90,6 +91,8 @@ def build_app(settings: FaustSettings) -> faust.App:
         stream_buffer_maxsize=_BUFFERED_EVENTS,
         web_enabled=False,
     )
+    app.transport = QuickFetchTransport(app.conf.broker_consumer, app)
+    return app
 
 
 class FaustWorker:
