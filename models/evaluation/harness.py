@@ -1,6 +1,6 @@
 """Every protocol by name, and what it is asked with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,29 @@ Progress = Callable[[int, int, str], None]
 
 def silent(done: int, total: int, what: str) -> None:
     """No progress is shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldBundles:
+    """Models of a cross-validation.
+
+    Attributes
+    ----------
+    name : str
+        Configuration they were trained with.
+    fold_of : mapping of patient to int
+        Fold that did not learn from the patient.
+    bundle_dirs : tuple of Path
+        Bundle of each fold.
+    """
+
+    name: str
+    fold_of: Mapping[str, int]
+    bundle_dirs: tuple[Path, ...]
+
+
+FoldTrainer = Callable[[Path, Path], FoldBundles]
+"""From data directory and cache directory to the models of the folds, trained where needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +59,8 @@ class EvaluationRequest:
         Where what is costly to compute is kept.
     progress : callable
         Told as the run goes on.
+    fold_bundles : callable or None
+        Trains the models of the folds; None where that cannot be done.
     """
 
     data_dir: Path
@@ -44,6 +69,7 @@ class EvaluationRequest:
     peers: bool = False
     cache_dir: Path = field(default_factory=default_cache_dir)
     progress: Progress = silent
+    fold_bundles: FoldTrainer | None = None
 
     def folder(self, dataset: str) -> Path:
         """Folder of `dataset`.
