@@ -50,8 +50,10 @@ def is_silent(device: SeenDevice, *, now_ns: int, watching_since_ns: int, silenc
     """Whether `device` is silent now.
 
     A will says so at once. Otherwise `silence_ns` must pass, counted from when the cloud began
-    to listen if that is later: a server that was down itself does not accuse the beds. A device
-    that was stopped on purpose is not silent; it is shown as stopped.
+    to listen if that is later: a server that was down itself does not accuse the beds. But only
+    the device itself ends its silence; that somebody has just begun to listen does not, or two
+    replicas would contradict each other. A device that was stopped on purpose is not silent; it
+    is shown as stopped.
     """
     match device.connectivity:
         case Connectivity.STOPPED:
@@ -59,7 +61,9 @@ def is_silent(device: SeenDevice, *, now_ns: int, watching_since_ns: int, silenc
         case Connectivity.LOST:
             return True
         case Connectivity.ONLINE:
-            heard_ns = max(device.seen_time_ns, watching_since_ns)
+            heard_ns = device.seen_time_ns
+            if not device.silent:
+                heard_ns = max(heard_ns, watching_since_ns)
             return now_ns - heard_ns >= silence_ns
 
 
