@@ -141,14 +141,19 @@ def _rate_hz(path: Path) -> float:
 
 
 def _bidmc(path: Path) -> QuietRecord:
-    number = path.name.removeprefix("bidmc")
     return QuietRecord(
         path=path,
         dataset="bidmc",
-        patient=f"bidmc/{_BIDMC_PATIENTS.get(number, number)}",
+        patient=bidmc_patient(path.name),
         length_s=record_length_s(path),
         justified={},
     )
+
+
+def bidmc_patient(record: str) -> str:
+    """Whose bidmc record that is: some patients have several (data/README.md)."""
+    number = record.removeprefix("bidmc")
+    return f"bidmc/{_BIDMC_PATIENTS.get(number, number)}"
 
 
 def _false_alarm_records(folder: Path) -> list[QuietRecord]:
