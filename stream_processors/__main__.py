@@ -10,7 +10,8 @@ from typing import Any
 import typer
 
 from stream_processors.bootstrap import run_bridge, run_worker
-from stream_processors.settings import StreamSettings, read_settings
+from stream_processors.cli import read_settings_or_exit, records
+from stream_processors.settings import StreamSettings
 from wardstream.contracts.errors import ConfigurationError, ExitCode
 from wardstream.contracts.logs import log_to_stderr
 
@@ -21,6 +22,7 @@ _QUIETER = {
     "faust": logging.WARNING,
     "mode": logging.WARNING,
     "mode.timers": logging.ERROR,
+    "stream_processors.agents.quick_fetch": logging.WARNING,  # a mode service, as talkative
 }
 
 app = typer.Typer(
@@ -30,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(records)
 
 
 @app.command()
@@ -49,20 +52,11 @@ def main() -> None:
     app()
 
 
-def _settings() -> StreamSettings:
-    try:
-        return read_settings()
-    except ConfigurationError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        raise typer.Exit(ExitCode.CONFIGURATION) from error
-
-
 def _serve(run: Callable[[StreamSettings], Coroutine[Any, Any, None]]) -> None:
     log_to_stderr()
     for name, level in _QUIETER.items():
         logging.getLogger(name).setLevel(level)
-    settings = _settings()
+    settings = read_settings_or_exit()
     code = ExitCode.OK
     try:
         asyncio.run(run(settings))

@@ -26,9 +26,15 @@ from stream_processors.agents.record_keeper import RecordKeeper
 from stream_processors.agents.watch import Housekeeping, Watchdog
 from stream_processors.bridge.service import Bridge
 from stream_processors.core.context import ContextTable
+from stream_processors.core.ports import OutgoingRecord
+from stream_processors.core.routing import partition_of
 from stream_processors.core.warm_up import warm_up
 from stream_processors.settings import StreamSettings
+from wardstream.contracts.codec import encode
 from wardstream.contracts.errors import TransientError
+from wardstream.contracts.record import RecordEvent
+from wardstream.contracts.timebase import NS_PER_MS
+from wardstream.contracts.topics import RECORD_EVENTS
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +113,46 @@ async def run_worker(settings: StreamSettings) -> None:
         await _first_contact(settings, store, writer)
         logger.info("worker ready, context version %d", table.version)
         await _supervise(services, stop)
+
+
+async def say_record_events(settings: StreamSettings, events: Sequence[RecordEvent]) -> None:
+    """Write `events` to the log the workers read.
+
+    Raises
+    ------
+    TransientError
+        Kafka is away.
+    """
+    async with KafkaSink(
+        settings.kafka_bootstrap,
+        n_partitions=settings.partitions,
+        replication=settings.replication,
+    ) as sink:
+        await sink.send_all(
+            [
+                OutgoingRecord(
+                    topic=RECORD_EVENTS.name,
+                    key=event.bed_id.encode(),
+                    value=encode(event),
+                    partition=partition_of(event.bed_id, settings.partitions),
+                    timestamp_ms=event.recorded_time_ns // NS_PER_MS,
+                )
+                for event in events
+            ]
+        )
+
+
+async def current_beds(settings: StreamSettings) -> list[dict[str, str | None]]:
+    """Who is in which bed now.
+
+    Raises
+    ------
+    TransientError
+        The database is away.
+    """
+    url = settings.require_database_url()
+    async with Store(url, application_name="wardstream-records") as store:
+        return await store.current_beds()
 
 
 def _worker_services(

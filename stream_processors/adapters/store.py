@@ -123,6 +123,19 @@ class Store:
         async with self.unit() as unit:
             await unit.write_letters(letters)
 
+    async def current_beds(self) -> list[dict[str, str | None]]:
+        """Who is in which bed now: ``bed_id``, ``pseudonym`` (None: empty), ``since``."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT DISTINCT ON (bed_id) bed_id, pseudonym, effective_time"
+                " FROM bed_assignment WHERE effective_time <= now()"
+                " ORDER BY bed_id, effective_time_ns DESC, recorded_time_ns DESC, event_id DESC"
+            )
+            rows = await cursor.fetchall()
+        return [
+            {"bed_id": row[0], "pseudonym": row[1], "since": row[2].isoformat()} for row in rows
+        ]
+
     async def is_migrated(self) -> bool:
         """Whether the schema is there."""
         async with self.connection() as connection:

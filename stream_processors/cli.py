@@ -1,0 +1,140 @@
+"""``records …``: who is in which bed, said by hand or by script."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from stream_processors.bootstrap import current_beds, say_record_events
+from stream_processors.record_gateway.admission import admission, release
+from stream_processors.record_gateway.fhir_bundle import read_bundle
+from stream_processors.record_gateway.pseudonym import site_secret
+from stream_processors.settings import StreamSettings, read_settings
+from wardstream.contracts.errors import (
+    ConfigurationError,
+    ContractError,
+    ExitCode,
+    TransientError,
+)
+from wardstream.contracts.record import RecordEvent
+from wardstream.contracts.timebase import TimestampNs, from_datetime
+
+records = typer.Typer(
+    name="records",
+    help="Who is in which bed, and what the record knows of them.",
+    no_args_is_help=True,
+)
+
+_Bed = Annotated[str, typer.Option("--bed", help="The bed, as its device names it.")]
+_Effective = Annotated[
+    datetime | None,
+    typer.Option(
+        "--effective",
+        formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"],
+        help="From when on it holds, with time zone (default: now).",
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+@records.command("load")
+def load(
+    bundle: Annotated[Path, typer.Argument(help="FHIR R4 bundle of one patient (JSON).")],
+    bed: _Bed,
+    effective: _Effective = None,
+    as_json: _Json = False,
+) -> None:
+    """Say that a patient is in a bed, and what their record knows. No name leaves this command."""
+    settings = read_settings_or_exit()
+    try:
+        record = read_bundle(bundle.read_bytes())
+        now_ns = TimestampNs(time.time_ns())
+        secret = settings.site_secret.get_secret_value() if settings.site_secret else None
+        events = admission(
+            record,
+            site_secret(settings.state_dir, secret),
+            bed_id=bed,
+            effective_time_ns=from_datetime(effective) if effective else now_ns,
+            recorded_time_ns=now_ns,
+        )
+    except (OSError, ContractError) as error:
+        _end(f"{bundle}: {error}", ExitCode.DATA_ERROR)
+    except ConfigurationError as error:
+        _end("\n".join(error.problems), ExitCode.CONFIGURATION)
+    _say(settings, events)
+    told = {
+        "bed_id": bed,
+        "pseudonym": events[0].pseudonym,
+        "n_problems": len(record.context.problems),
+        "effective_time": _iso(events[0].effective_time_ns),
+    }
+    print(
+        json.dumps(told)
+        if as_json
+        else f"bed {bed} holds {told['pseudonym']} ({told['n_problems']} problems)"
+        f" from {told['effective_time']} on"
+    )
+
+
+@records.command("release")
+def release_bed(bed: _Bed, effective: _Effective = None) -> None:
+    """Say that a bed is empty."""
+    settings = read_settings_or_exit()
+    now_ns = TimestampNs(time.time_ns())
+    try:
+        event = release(
+            bed_id=bed,
+            effective_time_ns=from_datetime(effective) if effective else now_ns,
+            recorded_time_ns=now_ns,
+        )
+    except ContractError as error:
+        _end(str(error), ExitCode.USAGE)
+    _say(settings, [event])
+    print(f"bed {bed} is empty from {_iso(event.effective_time_ns)} on")
+
+
+@records.command("list")
+def list_beds(as_json: _Json = False) -> None:
+    """Show who is in which bed now, by pseudonym."""
+    settings = read_settings_or_exit()
+    try:
+        beds = asyncio.run(current_beds(settings))
+    except ConfigurationError as error:
+        _end("\n".join(error.problems), ExitCode.CONFIGURATION)
+    except TransientError as error:
+        _end(str(error), ExitCode.UNAVAILABLE)
+    if as_json:
+        print(json.dumps(beds))
+        return
+    for bed in beds:
+        print(f"{bed['bed_id']:<24} {bed['pseudonym'] or '(empty)':<20} since {bed['since']}")
+
+
+def read_settings_or_exit() -> StreamSettings:
+    """The settings, or every problem on standard error and exit 78."""
+    try:
+        return read_settings()
+    except ConfigurationError as error:
+        _end("\n".join(error.problems), ExitCode.CONFIGURATION)
+
+
+def _say(settings: StreamSettings, events: Sequence[RecordEvent]) -> None:
+    try:
+        asyncio.run(say_record_events(settings, events))
+    except TransientError as error:
+        _end(f"not said: {error}", ExitCode.UNAVAILABLE)
+
+
+def _end(text: str, code: ExitCode) -> NoReturn:
+    print(text, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _iso(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds")
