@@ -119,14 +119,11 @@ class Sender:
             logger.debug("nothing to send: %s", error)
         return IDLE_S
 
-    def published(self, message_id: int, *, taken: bool, now_s: float) -> None:
+    def published(self, message_id: int, *, taken: bool) -> None:
         """The broker has confirmed `message_id`, or refused it."""
         lane, _ = self._in_flight.pop(message_id, (None, 0.0))
         if lane is not None:
-            state = self._lanes[lane]
-            state.n_in_flight -= 1
-            if taken and state.n_in_flight == 0:
-                state.progress_s = max(state.progress_s, now_s)
+            self._lanes[lane].n_in_flight -= 1
         if message_id == self._status_id:
             self._status_id = None
         if not taken:

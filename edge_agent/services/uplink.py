@@ -90,7 +90,7 @@ class Uplink:
         handlers = LinkHandlers(
             on_event=lambda event: self._post(lambda _: self._heard_of_link(event)),
             on_published=lambda message_id, taken: self._post(
-                lambda now_s: self._sender.published(message_id, taken=taken, now_s=now_s)
+                lambda _: self._sender.published(message_id, taken=taken)
             ),
             on_delivery=lambda delivery: self._post(lambda now_s: self._deliver(delivery, now_s)),
         )
