@@ -30,9 +30,17 @@ def service_account() -> Account | None:
     Raises
     ------
     ConfigurationError
-        We are root and the machine has no account ``nobody``.
+        We are root and the machine has no account ``nobody``, or we are a uid that has no
+        account at all, which PostgreSQL refuses.
     """
-    if os.geteuid() != 0:
+    uid = os.geteuid()
+    if uid != 0:
+        try:
+            pwd.getpwuid(uid)
+        except KeyError as error:
+            raise ConfigurationError(
+                [f"uid {uid} has no account on this machine, and PostgreSQL wants one; add it"]
+            ) from error
         return None
     try:
         entry = pwd.getpwnam("nobody")

@@ -7,6 +7,7 @@ uses: what it fetches is checked against the distribution's signature as always.
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -216,7 +217,7 @@ class PrivateApt:
 @contextmanager
 def private_apt(sources: Sequence[str] | None) -> Generator[PrivateApt]:
     """A `PrivateApt` in a folder of the cache that is removed at the end."""
-    folder = cache_folder() / f"apt-{os.getpid()}"
+    folder = Path(tempfile.mkdtemp(prefix="apt-", dir=cache_folder()))
     try:
         yield PrivateApt(folder, sources)
     finally:
