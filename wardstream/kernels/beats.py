@@ -45,7 +45,7 @@ _SEARCH_BACK_GAIN: Final = 0.25
 _NOISE_GAIN: Final = 0.125
 _LEVEL_GAIN: Final = 0.1
 _MEAN_GAIN: Final = 0.004  # mean between beats, time constant 1 s
-_MIN_LEVEL: Final = 0.0008  # mV a sample: below the slope of a QRS of 0.05 mV nothing is a beat
+_MIN_LEVEL: Final = 0.0016  # mV a sample: what moves less than a QRS of about 0.05 mV is no beat
 _QUIET: Final = 750  # 3 s without a beat: the signal level fades by 30 % a second ...
 _FADE: Final = 0.9986
 _FADE_FLOOR: Final = 0.25  # ... to this
@@ -213,7 +213,8 @@ def _feature(
         if state.n < state.learn_until:
             lead.level = max(lead.level, mean)
         lead.mean += _MEAN_GAIN * (mean - lead.mean)
-        prominence = max(lead.level / (lead.mean + 1e-9), 1.0)
+        # A lead in which nothing has ever moved stands out of nothing: it gets no say.
+        prominence = max(lead.level / (lead.mean + 1e-9), 1.0) if lead.level > _MIN_LEVEL else 0.0
         lead.weight = weights[c] * prominence * prominence
         total += lead.weight * mean / lead.level
         weight_sum += lead.weight
@@ -278,7 +279,7 @@ def _judge_peak(leads: Any, slope: NDArray[np.float64], state: Any) -> int:
     threshold += _EXTRA * span * math.exp((_REFRACTORY - gap) / _EXTRA_FADE)
     steepness = _steepness(state.peak_at, leads, slope)
     t_wave = gap < _T_WAVE and steepness < _T_WAVE_SLOPE * state.slope
-    if state.peak > threshold and not t_wave:
+    if state.peak > threshold and not t_wave and _moves(state.peak_at, leads, slope):
         _accept(state.peak_at, state.peak, steepness, _SIGNAL_GAIN, leads, slope, state)
         return state.last_at
     if state.peak > state.missed and gap > _T_WAVE:
@@ -297,6 +298,7 @@ def _search_back(leads: Any, slope: NDArray[np.float64], state: Any) -> int:
     found = (
         state.missed > _SEARCH_BACK_THRESHOLD * threshold
         and state.missed_slope > _SEARCH_BACK_SLOPE * state.slope
+        and _moves(state.missed_at, leads, slope)
     )
     if found:
         _accept(
@@ -328,6 +330,15 @@ def _accept(
         leads[c].level = max(leads[c].level + _LEVEL_GAIN * (mean - leads[c].level), _MIN_LEVEL)
     state.last_at = at
     state.missed, state.missed_at = 0.0, -1
+
+
+@kernel
+def _moves(at: int, leads: Any, slope: NDArray[np.float64]) -> bool:
+    # Whether any lead that has a say moves as much as the smallest QRS.
+    for c in range(leads.size):
+        if leads[c].weight > 0 and _sum_before(slope[c], at) > _MIN_LEVEL * _MEAN_WIDTH:
+            return True
+    return False
 
 
 @kernel

@@ -44,7 +44,7 @@ def butterworth_highpass(cutoff_hz: float, sampling_rate_hz: float, order: int =
 
 
 def notch(centre_hz: float, sampling_rate_hz: float, quality: float) -> Sections:
-    """One section with a zero at `centre_hz` and a -3 dB width of ``centre_hz / quality``.
+    """One section with a zero at `centre_hz`, from an analogue notch of that `quality`.
 
     Raises
     ------
