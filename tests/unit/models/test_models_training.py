@@ -8,7 +8,7 @@ import pytest
 
 from models.datasets.labels import admissible_bits, everything_but
 from models.datasets.windows import ROW, WindowTable
-from models.training.config import CONFIG_DIR, load_config
+from models.training.config import CONFIG_DIR, TrainingConfig, load_config
 from wardstream.contracts.errors import ConfigurationError
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
 
@@ -53,7 +53,7 @@ def waves(n_a_class: int = 40, seed: int = 0) -> WindowTable:
     )
 
 
-def small() -> object:
+def small() -> TrainingConfig:
     return msgspec.structs.replace(
         SMOKE, fit=msgspec.structs.replace(SMOKE.fit, windows_per_epoch=256, batch_size=32)
     )
