@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from wardstream.contracts.errors import (
     ExitCode,
     TransientError,
 )
+from wardstream.contracts.identity import check_id
 from wardstream.contracts.record import RecordEvent
 from wardstream.contracts.timebase import TimestampNs, from_datetime
 
@@ -52,6 +54,10 @@ def load(
 ) -> None:
     """Say that a patient is in a bed, and what their record knows. No name leaves this command."""
     settings = read_settings_or_exit()
+    try:
+        check_id(bed, "bed")
+    except ContractError as error:
+        _end(str(error), ExitCode.USAGE)
     try:
         record = read_bundle(bundle.read_bytes())
         now_ns = TimestampNs(time.time_ns())
@@ -125,6 +131,7 @@ def read_settings_or_exit() -> StreamSettings:
 
 
 def _say(settings: StreamSettings, events: Sequence[RecordEvent]) -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what fails is told below
     try:
         asyncio.run(say_record_events(settings, events))
     except TransientError as error:
