@@ -2,16 +2,16 @@
 
 import logging
 from pathlib import Path, PurePosixPath
-from typing import Final
-
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
-from tuf.ngclient import Updater, UpdaterConfig
+from typing import TYPE_CHECKING, Final
 
 from edge_agent.core.ports import ModelUnreachableError
 from wardstream.contracts.codec import decode
 from wardstream.contracts.errors import ContractError
 from wardstream.contracts.model_manifest import ModelManifest
 from wardstream.inference.port import ModelRefusedError
+
+if TYPE_CHECKING:
+    from tuf.ngclient import Updater
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,9 @@ class TufRepository:
 
     def fetch(self, version: int, into: Path) -> None:
         """Write the verified files of `version` into the existing folder `into`."""
+        # Ten megabytes that a bed needs only while it is offered a model.
+        from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+
         try:
             updater = self._updater(into)
             manifest = self._manifest(updater, version, into)
@@ -66,7 +69,9 @@ class TufRepository:
         except (DownloadError, OSError) as error:
             raise ModelUnreachableError(f"{self._url} does not answer: {error}") from error
 
-    def _updater(self, into: Path) -> Updater:
+    def _updater(self, into: Path) -> "Updater":
+        from tuf.ngclient import Updater, UpdaterConfig
+
         try:
             root = self._trusted_root.read_bytes()
         except OSError as error:
@@ -83,7 +88,7 @@ class TufRepository:
         updater.refresh()
         return updater
 
-    def _manifest(self, updater: Updater, version: int, into: Path) -> ModelManifest:
+    def _manifest(self, updater: "Updater", version: int, into: Path) -> ModelManifest:
         path = self._target(updater, version, MANIFEST, into)
         try:
             manifest = decode(path.read_bytes(), ModelManifest)
@@ -95,7 +100,7 @@ class TufRepository:
             )
         return manifest
 
-    def _target(self, updater: Updater, version: int, name: str, into: Path) -> Path:
+    def _target(self, updater: "Updater", version: int, name: str, into: Path) -> Path:
         info = updater.get_targetinfo(f"{NAME}/{version}/{name}")
         if info is None:
             raise ModelRefusedError(f"{NAME} {version} is not in the signed repository ({name})")

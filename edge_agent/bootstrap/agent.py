@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -76,6 +77,7 @@ async def run_agent(settings: EdgeSettings, measurements: Measurements) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.set_default_executor(ThreadPoolExecutor(2, "reader"))
     with StateLock(settings.state_dir), ExitStack() as resources:
         agent = build(settings, measurements, loop)
         resources.enter_context(_quick_decisions())
