@@ -87,7 +87,7 @@ class DashboardServer:
         trace: TracebackType | None,
     ) -> None:
         self.do(self.ward.cut_streams)
-        self._server.should_exit = True
+        self._server.should_exit = self._server.force_exit = True
         self._thread.join(10)
         self._socket.close()
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,15 +153,14 @@ def _recorded_ecg() -> NDArray[np.float32]:
         calm = np.exp(-(((t % 0.8) - 0.2) ** 2) / 0.0002)
         wild = 0.6 * np.sin(2 * np.pi * 4.7 * t + np.sin(2 * np.pi * 0.7 * t))
         return np.where(t < 10, calm, wild)[np.newaxis].astype(np.float32)
-    import wfdb
+    with warnings.catch_warnings():  # wfdb uses what pandas means to drop
+        warnings.simplefilter("ignore")
+        import wfdb
 
-    marks = wfdb.rdann(str(data / "cudb" / "cu01"), "atr")
-    onset = next(
-        (at for at, symbol in zip(marks.sample, marks.symbol, strict=True) if symbol == "["), 50_000
-    )
-    record = wfdb.rdrecord(
-        str(data / "cudb" / "cu01"), sampfrom=max(0, int(onset) - 2500), sampto=int(onset) + 2500
-    )
+        name = str(data / "cudb" / "cu01")
+        marks = wfdb.rdann(name, "atr")
+        onset = int(marks.sample[list(marks.symbol).index("[")])
+        record = wfdb.rdrecord(name, sampfrom=onset - 2500, sampto=onset + 2500)
     return record.p_signal.T.astype(np.float32)
 
 

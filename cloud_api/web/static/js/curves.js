@@ -59,19 +59,17 @@ function prepare(canvas, width, height) {
 }
 
 /**
- * Middle and reach of the delivered samples; the outermost half per cent does not set the scale.
+ * Reach of the delivered samples; a lone spike does not set the scale.
  * @param {(number | null)[]} samples
  */
 function reach(samples) {
   const present = /** @type {number[]} */ (samples.filter((value) => value !== null));
-  if (!present.length) return { low: -1, high: 1, middle: 0 };
+  if (!present.length) return { low: -1, high: 1 };
   present.sort((a, b) => a - b);
   /** @param {number} share */
   const at = (share) => present[Math.round(share * (present.length - 1))] ?? 0;
-  const [low, high] = [at(0.005), at(0.995)];
-  return high - low > 1e-6
-    ? { low, high, middle: at(0.5) }
-    : { low: low - 0.5, high: high + 0.5, middle: at(0.5) };
+  const [low, high] = [at(0.0005), at(0.9995)];
+  return high - low > 1e-6 ? { low, high } : { low: low - 0.5, high: high + 0.5 };
 }
 
 /**
@@ -172,11 +170,12 @@ export function drawPaper(canvas, channel, span, onsetNs, mmPerSecond) {
 
 /** @param {Ward.StripChannel} channel */
 function scaleOf(channel) {
-  const { low, high, middle } = reach(channel.samples);
+  const { low, high } = reach(channel.samples);
+  const middle = (low + high) / 2;
   if (channel.unit === "mV") {
     let mmPerMv = MM_PER_MV;
     while (mmPerMv > 1.25 && (high - low) * mmPerMv > TALLEST_ROW_MM - 5) mmPerMv /= 2;
-    const neededMm = 2 * Math.max(high - middle, middle - low) * mmPerMv + 5;
+    const neededMm = (high - low) * mmPerMv + 6;
     const heightMm = Math.min(TALLEST_ROW_MM, Math.max(SHORTEST_ROW_MM, Math.ceil(neededMm / 5) * 5));
     return { pxPerUnit: mmPerMv * PX_PER_MM, heightMm, middle, scale: `${mmPerMv} mm/mV` };
   }
@@ -186,7 +185,7 @@ function scaleOf(channel) {
   return {
     pxPerUnit: usedPx / (high - low),
     heightMm: OTHER_ROW_MM,
-    middle: (high + low) / 2,
+    middle,
     scale: scale.trim(),
   };
 }

@@ -179,7 +179,9 @@ export class SessionPage {
     this.#stream.stop();
     void this.#sound.setWanted(false);
     if (this.#dialog.element.open) this.#dialog.close();
-    mustFind("#lost-banner").hidden = true;
+    const banner = mustFind("#lost-banner");
+    banner.hidePopover();
+    banner.hidden = true;
     delete document.body.dataset["link"];
     this.onEnd(ended);
   }
@@ -197,4 +199,12 @@ function renderLink(store) {
   if (title) setText(title, t(`link.${store.link}.for`, { age }));
   if (advice) setText(advice, t("link.lost.advice"));
   banner.hidden = !lost;
+  // In the top layer, and above a dialog that was opened after it.
+  const dialogs = document.querySelectorAll("dialog[open]").length;
+  if (!lost) banner.hidePopover();
+  else if (banner.dataset["above"] !== String(dialogs)) {
+    banner.hidePopover();
+    banner.showPopover();
+  }
+  banner.dataset["above"] = lost ? String(dialogs) : "";
 }

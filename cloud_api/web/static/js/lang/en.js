@@ -103,6 +103,7 @@ export const en = {
   "alert.evidence": "What decided it",
   "alert.evidence.none": "No figures were sent.",
   "alert.events": "History",
+  "alert.others": "Also calling:",
   "alert.close": "Close",
   "alert.reason": "Reason, if you dismiss it (optional)",
   "alert.answer": "Your answer",

@@ -102,6 +102,7 @@ export const zh = {
   "alert.evidence": "判定数据",
   "alert.evidence.none": "未附数据。",
   "alert.events": "经过",
+  "alert.others": "其他报警：",
   "alert.close": "关闭",
   "alert.reason": "如为排除，请写理由（可选）",
   "alert.answer": "处理",

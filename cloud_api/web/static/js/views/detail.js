@@ -11,6 +11,7 @@ import { answerState, answerText, lastingSeconds, markAlert } from "./alarm_band
 import { judgedBy } from "./alarm_card.js";
 import { VerdictForm } from "./verdict_form.js";
 
+const OTHERS_SHOWN = 4;
 const SPEEDS_MM_PER_S = [12.5, 25, 50];
 
 export class AlertDialog {
@@ -23,6 +24,7 @@ export class AlertDialog {
   #name = h("h2", { id: "dialog-title" });
   #bed = h("span", { class: "dialog-bed" });
   #lasting = h("span", { class: "dialog-time" });
+  #others = h("p", { class: "dialog-others", "data-testid": "other-alarms" });
   #facts = h("dl", { class: "facts" });
   #strip = h("div", { class: "strip", "data-testid": "strip" });
   #evidence = h("dl", { class: "facts evidence" });
@@ -69,7 +71,7 @@ export class AlertDialog {
     body.append(this.#facts, h("section", {}, this.#titles.strip, this.#strip));
     body.append(h("div", { class: "dialog-columns" }, left, right));
     const attributes = { class: "alert-dialog", "aria-labelledby": "dialog-title", "data-testid": "alert-dialog" };
-    return h("dialog", { ...attributes, onclose: () => this.#onClose() }, head, body);
+    return h("dialog", { ...attributes, onclose: () => this.#onClose() }, head, this.#others, body);
   }
 
   /** @param {Event} event */
@@ -117,6 +119,7 @@ export class AlertDialog {
     setText(this.#lasting, t("alert.lasting", { age }));
     setAttribute(this.closeButton ?? this.element, "aria-label", t("alert.close"));
     this.#renderTitles();
+    this.#renderOthers(alert);
     this.#renderAnswer(alert);
     this.#renderOnce(alert);
   }
@@ -129,6 +132,24 @@ export class AlertDialog {
     setText(this.#acknowledge, t("alert.acknowledge"));
     setText(this.#reasonLabel, t("alert.reason"));
     this.verdict.render();
+  }
+
+  /** An open dialog must not hide that another bed calls. @param {Ward.Alert} alert */
+  #renderOthers(alert) {
+    const others = this.store.activeAlerts().filter(({ alert_id }) => alert_id !== alert.alert_id);
+    const calling = others.filter(isUnanswered);
+    this.#others.hidden = calling.length === 0;
+    const version = calling.map(({ alert_id }) => alert_id).join(" ") + document.documentElement.lang;
+    if (this.#others.dataset["version"] === version) return;
+    this.#others.dataset["version"] = version;
+    const pills = calling.slice(0, OTHERS_SHOWN).map((other) => {
+      const attributes = { type: "button", class: "count", "data-priority": other.priority };
+      const onclick = () => this.open(other.alert_id);
+      const text = `${MARK[other.priority]} ${other.bed_id} ${conditionLabel(other)}`;
+      return h("button", { ...attributes, onclick }, text);
+    });
+    const more = calling.length - pills.length;
+    fill(this.#others, t("alert.others"), ...pills, more > 0 && t("alert.more", { n: more }));
   }
 
   /** @param {Ward.Alert} alert */
@@ -182,7 +203,7 @@ export class AlertDialog {
     if (this.#stripShown === version) return;
     try {
       const strip = await this.strips.load(alert.alert_id);
-      if (this.#alert?.alert_id !== alert.alert_id) return;
+      if (this.#alert?.alert_id !== alert.alert_id || this.#stripShown === version) return;
       if (!strip) return fill(this.#strip, h("p", { class: "empty" }, t("alert.noStrip")));
       this.#stripShown = version;
       this.#renderStrip(strip);
@@ -197,7 +218,8 @@ export class AlertDialog {
     const rows = strip.channels.map((channel) => {
       const canvas = h("canvas", { role: "img", "aria-label": t("strip.label", { channel: channel.label }) });
       const scale = drawPaper(canvas, channel, span, strip.onset_time_ns, this.#speed);
-      const label = h("span", { class: "strip-label" }, h("b", {}, channel.label), ` ${scale}`);
+      const text = h("span", {}, h("b", {}, channel.label), ` ${scale}`);
+      const label = h("div", { class: "strip-label" }, text);
       return h("div", { class: "strip-row", "data-code": channel.code }, label, canvas);
     });
     const scroller = h("div", { class: "strip-scroller", tabindex: "0", role: "group" }, ...rows);

@@ -80,7 +80,7 @@ export class OperationsView {
       model.refused_version === null
         ? model.reason
         : t("operations.refused.version", { version: model.refused_version, reason: model.reason });
-    const waiting = Object.entries(device.outbox_rows).map(([lane, n]) => `${lane} ${n}`);
+    const waiting = Object.entries(device.outbox_rows).flatMap(([lane, n]) => (n > 0 ? [`${lane} ${n}`] : []));
     const mode = h("span", { class: "mode", "data-mode": device.generation_mode }, t(`mode.${device.generation_mode}`));
     const version = h("span", { class: "model-state", "data-state": model.state });
     version.append(`${model.version || "–"} · ${t(`model.${model.state}`)}`);
@@ -91,7 +91,7 @@ export class OperationsView {
       this.#mayCommand() ? h("span", { class: "with-button" }, version, this.#rollbackButton(device)) : version,
       h("span", { class: "refused" }, refused),
       `${device.n_windows_judged} / ${device.n_windows_unjudged}`,
-      waiting.join(", "),
+      waiting.join(", ") || "0",
       device.source,
       device.agent_version,
       moment(device.last_seen_time_ns),

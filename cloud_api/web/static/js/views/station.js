@@ -7,7 +7,7 @@ import { byBed } from "../ordering.js";
 import { AlarmCard } from "./alarm_card.js";
 import { Tile } from "./tile.js";
 
-const SMALLEST_TILE = { width: 148, height: 132 };
+const SMALLEST_TILE = { width: 152, height: 146 };
 const ONE_COLUMN_BELOW_PX = 560;
 const WIDE_BY_HIGH = 1.5;
 const ANSWERED_SHOWN_MS = 15_000;
@@ -25,8 +25,8 @@ export function columnsFor(nBeds, width, height) {
     const tileWidth = width / columns;
     if (columns > 1 && tileWidth < SMALLEST_TILE.width) break;
     const tileHeight = Math.max(height / Math.ceil(nBeds / columns), SMALLEST_TILE.height);
-    const fits = tileHeight * Math.ceil(nBeds / columns) <= height * 1.02;
-    const size = Math.min(tileWidth / WIDE_BY_HIGH, tileHeight) * (fits ? 1 : 0.5);
+    const overflow = Math.max(1, (tileHeight * Math.ceil(nBeds / columns)) / height);
+    const size = Math.min(tileWidth / WIDE_BY_HIGH, tileHeight) / overflow ** 2;
     if (size > best.size) best = { columns, size };
   }
   return best.columns;
