@@ -108,6 +108,30 @@ class CloudProcess:
             if self.process.stderr is not None:
                 self.process.stderr.close()
 
+    def command(self, *arguments: str, stdin: str = "") -> int:
+        """Exit code of another command of the same installation."""
+        return self._run(arguments, {}, stdin).returncode
+
+    def try_start(self, more: dict[str, str]) -> tuple[int, str]:
+        """Exit code and errors of a start with other variables, which is expected to fail."""
+        done = self._run(("serve",), more, "")
+        return done.returncode, done.stderr
+
+    def _run(
+        self, arguments: tuple[str, ...], more: dict[str, str], stdin: str
+    ) -> subprocess.CompletedProcess[str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("CLOUD_")}
+        return subprocess.run(
+            [sys.executable, "-m", "cloud_api", *arguments],
+            cwd=CHECKOUT,
+            env={**inherited, **self._environment, **more},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def tail(self) -> str:
         """Its last log lines."""
         return "\n".join(self.log[-40:])
