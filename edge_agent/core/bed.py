@@ -146,7 +146,7 @@ class Bed:
             values["time_since_beat_s"] = max(0.0, (ecg.time_ns - ecg.last_beat_ns) / NS_PER_S)
         if ecg.usable_since_ns is None:
             return values
-        statistics = rr_statistics(ecg.rr_ms(_STATISTICS_S))
+        statistics = rr_statistics(ecg.recent_rr_ms(_STATISTICS_S))
         values["rr_mean_ms"] = statistics.mean_ms
         values["rr_sdnn_ms"] = statistics.sdnn_ms
         values["rr_rmssd_ms"] = statistics.rmssd_ms

@@ -84,6 +84,8 @@ class EcgTrack(Track):
         self._flat_since: int | None = None
         self._unbroken_from = 0
         self._beats: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._rr_ms: NDArray[np.float64] = np.zeros(0)
+        self._rr_key = (0, 0)
 
     def restart(self, start_time_ns: TimestampNs) -> None:
         """Forget the curve."""
@@ -95,6 +97,7 @@ class EcgTrack(Track):
         self._usable_since = self._flat_since = None
         self._unbroken_from = 0
         self._beats = np.zeros(0, dtype=np.int64)
+        self._rr_key = (-1, 0)
 
     def advance(self, samples: NDArray[np.float32]) -> None:
         """Take in the next samples of every lead, in mV."""
@@ -148,13 +151,21 @@ class EcgTrack(Track):
         """R peak of the last beat."""
         return self.time_of(int(self._beats[-1])) if self._beats.size else None
 
-    def rr_ms(self, reach_s: float = math.inf) -> NDArray[np.float64]:
-        """Intervals of the last `reach_s`, oldest first, none across an interruption."""
-        n = min(self._qrs.n_beats - self._unbroken_from, self._beats.size)
-        beats = self._beats[self._beats.size - n :]
-        if reach_s < math.inf:
-            beats = beats[beats >= self._n_out - reach_s * TARGET_RATE_HZ]
-        return np.diff(beats) * (1000.0 / TARGET_RATE_HZ)
+    def rr_ms(self) -> NDArray[np.float64]:
+        """Intervals, oldest first, none across an interruption."""
+        key = (self._qrs.n_beats, self._unbroken_from)
+        if key != self._rr_key:
+            n = min(key[0] - key[1], self._beats.size)
+            beats = self._beats[self._beats.size - n :]
+            self._rr_ms = np.diff(beats) * (1000.0 / TARGET_RATE_HZ)
+            self._rr_key = key
+        return self._rr_ms
+
+    def recent_rr_ms(self, reach_s: float) -> NDArray[np.float64]:
+        """Those of them whose second beat lies within the last `reach_s`."""
+        rr_ms = self.rr_ms()
+        beats = self._beats[self._beats.size - rr_ms.size :]
+        return rr_ms[beats >= self._n_out - reach_s * TARGET_RATE_HZ]
 
     def n_beats_between(self, start_ns: int, end_ns: int) -> int:
         """R peaks in ``[start_ns, end_ns)`` that are known by now."""

@@ -260,8 +260,10 @@ def _tachycardia(signs: BedSigns, active: bool) -> Finding:
     if signs.usable_since_ns is None or rr_ms.size < TACHYCARDIA_INTERVALS:
         return _unknown(condition, signs)
     rate = 60_000.0 / float(rr_ms.mean())
+    if not rate > TACHYCARDIA_ENDS_PER_MIN:
+        return Finding(condition=condition, present=False, time_ns=signs.time_ns)
     unbroken = float(rr_ms.max()) < _LOST_BEAT * float(np.median(rr_ms))
-    present = rate > (TACHYCARDIA_ENDS_PER_MIN if active else TACHYCARDIA_PER_MIN)
+    present = active or rate > TACHYCARDIA_PER_MIN
     pulse = contradicting_pulse(signs)
     slower = pulse is not None and rate > _PULSE_DIFFERS * pulse.rate_per_min
     return Finding(

@@ -45,7 +45,7 @@ _SEARCH_BACK_GAIN: Final = 0.25
 _NOISE_GAIN: Final = 0.125
 _LEVEL_GAIN: Final = 0.1
 _MEAN_GAIN: Final = 0.004  # mean between beats, time constant 1 s
-_MIN_LEVEL: Final = 0.0016  # mV a sample: what moves less than a QRS of about 0.05 mV is no beat
+_MIN_LEVEL: Final = 0.004  # mV a sample: what moves less than a QRS of about 0.1 mV is no beat
 _QUIET: Final = 750  # 3 s without a beat: the signal level fades by 30 % a second ...
 _FADE: Final = 0.9986
 _FADE_FLOOR: Final = 0.25  # ... to this
@@ -114,8 +114,11 @@ class QrsDetector:
 
     @property
     def learning(self) -> bool:
-        """Whether the first seconds are still being measured and no beat can be found."""
-        return bool(self._state["n"][0] < self._state["learn_until"][0])
+        """Whether the first seconds are still being measured and no beat can be found.
+
+        Learning anew after a silence does not count: the silence was real.
+        """
+        return bool(self._state["n"][0] < _LEARNING)
 
     def reset(self) -> None:
         """Forget everything: the next sample pushed is sample 0."""
