@@ -19,12 +19,13 @@ from deploy.local.scorecard import (
     Measurements,
     StoreReader,
     memory_mb,
-    settled_frames,
+    settled_lanes,
 )
 from deploy.local.servers.program import StartError
 from deploy.local.stack import Stack
 from deploy.local.supervisor import Health
 from wardstream.contracts.errors import ConfigurationError, ExitCode, WardstreamError
+from wardstream.contracts.identity import Lane
 from wardstream.contracts.storage import Table
 
 logger = logging.getLogger(__name__)
@@ -234,7 +235,8 @@ class Scorer:
         url = "" if stack.addresses is None else stack.addresses.database_url
         store = StoreReader(url, devices)
         environments = [stack.bed_environment(number) for number in self._numbers]
-        measured.frames = await settled_frames(environments, store, _SETTLE_DEADLINE_S)
+        lanes = await settled_lanes(environments, store, _SETTLE_DEADLINE_S)
+        measured.frames, measured.alert_events = lanes[Lane.FRAME], lanes[Lane.ALERT]
         measured.edge_decision_ms = await asyncio.to_thread(store.decision_latencies_ms, since_ns)
         measured.alert_conditions = await asyncio.to_thread(
             store.alerts_raised, self._beds_began_ns
@@ -244,8 +246,10 @@ class Scorer:
 
 def _report(card: dict[str, Any], *, as_json: bool, tell: Callable[[str], None]) -> ExitCode:
     print(json.dumps(card) if as_json else json.dumps(card, indent=2), flush=True)
-    lost, duplicated = card["frames"]["lost"], card["frames"]["duplicated"]
-    if lost or duplicated:
-        tell(f"{lost} frames lost, {duplicated} duplicated")
-        return ExitCode.CRASHED
-    return ExitCode.OK
+    failed = False
+    for kind in ("frames", "alerts"):
+        lost, duplicated = card[kind]["lost"], card[kind]["duplicated"]
+        if lost or duplicated:
+            tell(f"{kind}: {lost} lost, {duplicated} duplicated")
+            failed = True
+    return ExitCode.CRASHED if failed else ExitCode.OK

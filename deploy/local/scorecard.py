@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, LiteralString
 
 import httpx
 import numpy as np
@@ -97,8 +97,8 @@ class DashboardEar(threading.Thread):
 
 
 @dataclass(frozen=True, slots=True)
-class FrameCounts:
-    """What became of the frames of some devices."""
+class LaneCounts:
+    """What became of the messages of one lane of some devices."""
 
     published: int
     committed: int
@@ -119,7 +119,8 @@ class Measurements:
     seconds: float = 0.0
     alerts_raised: int = 0
     alert_conditions: dict[str, int] = field(default_factory=dict[str, int])
-    frames: FrameCounts = field(default_factory=lambda: FrameCounts(0, 0, 0, 0))
+    frames: LaneCounts = field(default_factory=lambda: LaneCounts(0, 0, 0, 0))
+    alert_events: LaneCounts = field(default_factory=lambda: LaneCounts(0, 0, 0, 0))
     edge_decision_ms: list[float] = field(default_factory=list[float])
     dashboard_ms: list[float] = field(default_factory=list[float])
     rss_mb: dict[str, float] = field(default_factory=dict[str, float])
@@ -129,7 +130,13 @@ class Measurements:
         frames = self.frames
         return {
             "seconds": round(self.seconds, 1),
-            "alerts": {"raised": self.alerts_raised, "by_condition": self.alert_conditions},
+            "alerts": {
+                "raised": self.alerts_raised,
+                "by_condition": self.alert_conditions,
+                "events": self.alert_events.published,
+                "lost": self.alert_events.lost,
+                "duplicated": self.alert_events.duplicated,
+            },
             "frames": {
                 "published": frames.published,
                 "committed": frames.committed,
@@ -161,18 +168,19 @@ class StoreReader:
         self._url = url
         self._devices = list(device_ids)
 
-    def committed_frames(self) -> tuple[int, int, int]:
-        """Rows, distinct identities among them, and numbers recorded as gaps."""
+    def committed(self, lane: Lane) -> tuple[int, int, int]:
+        """Rows of `lane`, distinct identities among them, and numbers recorded as gaps."""
+        table, born_here = _STORED_LANES[lane]
         row = self._one(
             "SELECT count(*), count(DISTINCT (device_id, boot_id, sequence_number)) "
-            "FROM {} WHERE device_id = ANY(%s)",
-            Table.FEATURE_FRAME,
+            "FROM {} WHERE device_id = ANY(%s) AND " + born_here,
+            table,
         )
         gap = self._one(
             "SELECT coalesce(sum(last_sequence_number - first_sequence_number + 1), 0) "
             "FROM {} WHERE device_id = ANY(%s) AND lane = %s",
             Table.FRAME_GAP,
-            Lane.FRAME.value,
+            lane.value,
         )
         return int(row[0]), int(row[1]), int(gap[0])
 
@@ -204,7 +212,7 @@ class StoreReader:
         )
         return {str(row[0]): int(row[1]) for row in rows}
 
-    def _one(self, statement: str, table: Table, *parameters: object) -> tuple[Any, ...]:
+    def _one(self, statement: LiteralString, table: Table, *parameters: object) -> tuple[Any, ...]:
         return self._all(statement, table, *parameters)[0]
 
     def _all(self, statement: Any, table: Table, *parameters: object) -> list[tuple[Any, ...]]:
@@ -213,15 +221,22 @@ class StoreReader:
             return link.execute(query, (self._devices, *parameters)).fetchall()
 
 
-def outbox_counts(environments: Sequence[Mapping[str, str]]) -> tuple[int, int]:
-    """Frames ever numbered and frames still waiting, summed over the agents' outboxes.
+_STORED_LANES: Final[Mapping[Lane, tuple[Table, LiteralString]]] = {
+    Lane.FRAME: (Table.FEATURE_FRAME, "true"),
+    # The cloud raises this one itself; no bed ever numbered it.
+    Lane.ALERT: (Table.ALERT_EVENT, "condition <> 'device_silent'"),
+}
+
+
+def outbox_counts(environments: Sequence[Mapping[str, str]]) -> dict[Lane, tuple[int, int]]:
+    """Messages ever numbered and messages still waiting, by lane, over the agents' outboxes.
 
     Raises
     ------
     subprocess.SubprocessError
         An agent could not be asked.
     """
-    numbered = waiting = 0
+    counts: dict[Lane, tuple[int, int]] = dict.fromkeys(Lane, (0, 0))
     for environment in environments:
         done = subprocess.run(
             [sys.executable, "-m", "edge_agent", "outbox", "--json"],
@@ -234,23 +249,33 @@ def outbox_counts(environments: Sequence[Mapping[str, str]]) -> tuple[int, int]:
             check=True,
         )
         told = json.loads(done.stdout)
-        numbered += int(told["numbered"].get("frame", 0))
-        waiting += int(told["waiting"].get("frame", 0))
-    return numbered, waiting
+        for lane, (numbered, waiting) in counts.items():
+            counts[lane] = (
+                numbered + int(told["numbered"].get(lane, 0)),
+                waiting + int(told["waiting"].get(lane, 0)),
+            )
+    return counts
 
 
-async def settled_frames(
+async def settled_lanes(
     environments: Sequence[Mapping[str, str]], store: StoreReader, deadline_s: float
-) -> FrameCounts:
-    """Frame counts once everything published is committed, or at the deadline."""
-    numbered, waiting = await asyncio.to_thread(outbox_counts, environments)
+) -> dict[Lane, LaneCounts]:
+    """Counts by lane once everything published is committed, or at the deadline."""
+    outboxes = await asyncio.to_thread(outbox_counts, environments)
     end = time.monotonic() + deadline_s
+    return {lane: await _settled(lane, outboxes[lane], store, end) for lane in _STORED_LANES}
+
+
+async def _settled(
+    lane: Lane, outbox: tuple[int, int], store: StoreReader, end: float
+) -> LaneCounts:
+    numbered, waiting = outbox
     while True:
         committed, distinct, gaps = 0, 0, 0
         with suppress(psycopg.OperationalError):
-            committed, distinct, gaps = await asyncio.to_thread(store.committed_frames)
+            committed, distinct, gaps = await asyncio.to_thread(store.committed, lane)
         if committed + gaps >= numbered or time.monotonic() > end:
-            return FrameCounts(numbered, distinct, gaps, committed - distinct, waiting)
+            return LaneCounts(numbered, distinct, gaps, committed - distinct, waiting)
         await asyncio.sleep(0.5)
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from deploy.local.scorecard import DashboardEar, FrameCounts, Measurements, memory_mb, percentiles
+from deploy.local.scorecard import DashboardEar, LaneCounts, Measurements, memory_mb, percentiles
 
 
 class Api(BaseHTTPRequestHandler):
@@ -94,8 +94,8 @@ def test_a_refused_login_leaves_the_ear_without_figures(api_url: str) -> None:
 
 
 def test_frames_given_up_on_record_are_not_lost() -> None:
-    assert FrameCounts(published=100, committed=97, gaps=3, duplicated=0).lost == 0
-    assert FrameCounts(published=100, committed=97, gaps=0, duplicated=0).lost == 3
+    assert LaneCounts(published=100, committed=97, gaps=3, duplicated=0).lost == 0
+    assert LaneCounts(published=100, committed=97, gaps=0, duplicated=0).lost == 3
 
 
 def test_percentiles_of_nothing_are_unknown_not_zero() -> None:
