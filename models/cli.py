@@ -86,6 +86,7 @@ def train(
     """Cross-validate, train on everything, quantize, and write a bundle that can be published."""
     from models.build import BuildRequest, build
     from models.console import ConsoleProgress
+    from models.cross_validation import TrainingRun
     from models.datasets.verdicts import load_verdicts, verdict_recordings
     from models.training.config import load_config, named_config
 
@@ -95,17 +96,22 @@ def train(
     judged = verdict_recordings(load_verdicts(url)) if url else []
     number = version or _next_version(settings)
     bundle_dir = out or Path("out") / "models" / chosen.name / str(number)
-    request = BuildRequest(
-        config=chosen,
-        data_dir=data or settings.data_dir,
-        cache_dir=settings.cache_dir,
-        bundle_dir=bundle_dir,
-        version=number,
-        created_time_ns=time.time_ns(),
-        verdicts=judged,
-    )
     with ConsoleProgress() as progress:
-        built = build(request, progress)
+        run = TrainingRun(
+            config=chosen,
+            data_dir=data or settings.data_dir,
+            cache_dir=settings.cache_dir,
+            progress=progress,
+        )
+        built = build(
+            BuildRequest(
+                run=run,
+                bundle_dir=bundle_dir,
+                version=number,
+                created_time_ns=time.time_ns(),
+                verdicts=judged,
+            )
+        )
     shockable = built.reports["shockable"]
     _say(
         {

@@ -36,7 +36,7 @@ class ConsoleProgress:
         self._progress.stop()
 
     def step(self, stage: str, done: int, total: int, detail: str) -> None:
-        """See `models.build.BuildProgress`."""
+        """See `models.cross_validation.BuildProgress`."""
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, detail="")
         self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)

@@ -25,7 +25,7 @@ def negatives(judgement: Judgement, name: str) -> NDArray[np.bool_]:
     """Windows that certainly are not, and may be held against the class, shape (n_windows,)."""
     admissible = judgement.table.admissible
     excused = [RHYTHM_CLASSES.index(n) for n in (name, *_NOT_HELD_AGAINST.get(name, ()))]
-    return ~admissible[:, excused].any(axis=1)
+    return np.logical_not(admissible[:, excused].any(axis=1))
 
 
 def point_at_specificity(scores: NDArray[np.float32], specificity: float) -> float:
@@ -58,9 +58,21 @@ def points_for_windows(
     """
     points = {name: np.full(len(judgement.table), 0.5) for name in specificities}
     for fold in np.unique(judgement.fold):
-        own = judgement.fold == fold
-        for name, specificity in specificities.items():
-            others = negatives(judgement, name) & ~own
-            scores = judgement.probability[others, RHYTHM_CLASSES.index(name)]
-            points[name][own] = point_at_specificity(scores, specificity)
+        for name, point in points_without(judgement, specificities, int(fold)).items():
+            points[name][judgement.fold == fold] = point
     return points
+
+
+def points_without(
+    judgement: Judgement, specificities: Mapping[str, float], fold: int
+) -> dict[str, float]:
+    """The operating point of every class, from all windows but those of `fold`."""
+    return {
+        name: point_at_specificity(
+            judgement.probability[
+                negatives(judgement, name) & (judgement.fold != fold), RHYTHM_CLASSES.index(name)
+            ],
+            specificity,
+        )
+        for name, specificity in specificities.items()
+    }

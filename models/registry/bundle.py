@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.datasets.windows import WindowTable
 from wardstream.contracts.codec import encode
 from wardstream.contracts.model_manifest import (
     RHYTHM_CLASSES,
@@ -27,6 +28,8 @@ from wardstream.kernels.resample import TARGET_RATE_HZ
 from wardstream.kernels.windows import HOP_S, PREPROCESSING_ID, WINDOW_S, WINDOW_SAMPLES
 
 GOLDEN_FILE: Final = "golden.npz"
+
+N_GOLDEN: Final = 32
 
 MAX_GOLDEN_ERROR: Final = 0.08
 """INT8 kernels round differently from one instruction set to the next, a layer at a time; a
@@ -130,6 +133,21 @@ def write_bundle(parts: BundleParts, bundle_dir: Path) -> ModelManifest:
     (bundle_dir / GOLDEN_FILE).write_bytes(golden)
     write_manifest(manifest, bundle_dir)
     return manifest
+
+
+def golden_windows(table: WindowTable, seed: int) -> NDArray[np.float32]:
+    """`N_GOLDEN` windows of all classes and as many patients as can be, as the model sees them."""
+    generator = np.random.default_rng(seed)
+    certain, patients = table.certain_class, table.patient_of
+    chosen: list[int] = []
+    for turn in range(N_GOLDEN):
+        members = np.flatnonzero(certain == turn % len(RHYTHM_CLASSES))
+        members = members[~np.isin(members, chosen)]
+        fresh = members[~np.isin(patients[members], patients[np.array(chosen, dtype=np.intp)])]
+        pool = fresh if len(fresh) else members
+        if len(pool):
+            chosen.append(int(generator.choice(pool)))
+    return table.normalised(np.array(chosen, dtype=np.intp))
 
 
 def write_manifest(manifest: ModelManifest, bundle_dir: Path) -> None:

@@ -1,0 +1,209 @@
+"""Networks of the folds and of everybody: trained where no checkpoint holds them yet."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.cache import windows_of
+from models.datasets.catalogue import recordings_of
+from models.datasets.folds import patient_folds
+from models.datasets.windows import WindowTable
+from models.evaluation.harness import FoldBundles, FoldTrainer
+from models.evaluation.judgement import Judgement, judge_by_folds
+from models.evaluation.operating_points import points_without
+from models.registry.bundle import BundleParts, golden_windows, runtime_of_graph, write_bundle
+from models.training.config import TrainingConfig
+from wardstream.contracts.model_manifest import RHYTHM_CLASSES
+from wardstream.inference.port import RhythmRuntime
+
+
+class BuildProgress(Protocol):
+    """Where a run says how far it is."""
+
+    def step(self, stage: str, done: int, total: int, detail: str) -> None:
+        """`done` of `total` of `stage` are finished."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """What to train, from what, and where its state is kept.
+
+    Attributes
+    ----------
+    config : TrainingConfig
+        What to train.
+    data_dir, cache_dir : Path
+        Recordings, and where windows and checkpoints are kept.
+    progress : BuildProgress
+        Told as the run goes on.
+    """
+
+    config: TrainingConfig
+    data_dir: Path
+    cache_dir: Path
+    progress: BuildProgress
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoints of this configuration: a run that was interrupted goes on from them."""
+        return self.cache_dir / "runs" / self.config.digest[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedFolds:
+    """What the cross-validation leaves behind.
+
+    Attributes
+    ----------
+    int8 : Judgement
+        Answers of the quantized graphs, each on the patients it never saw.
+    fp32 : ndarray of float32, shape (n_windows, n_classes)
+        Answers of the networks they came from.
+    graphs : tuple of bytes
+        Quantized graph of each fold.
+    fold_of : mapping of patient to int
+        Fold that did not learn from the patient.
+    best_epochs : tuple of int
+        Epoch at which each was taken.
+    """
+
+    int8: Judgement
+    fp32: NDArray[np.float32]
+    graphs: tuple[bytes, ...]
+    fold_of: Mapping[str, int]
+    best_epochs: tuple[int, ...]
+
+
+def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
+    """Train and quantize a network for each fold, and judge the patients it never saw.
+
+    With more than two folds the next one is kept out of training and says when to stop.
+    """
+    # torch and the ONNX tools are needed here and nowhere on the way to a signature.
+    from models.training.fit import FitTask, fit, logits_of
+
+    config = run.config
+    fold_of = patient_folds(table.class_counts(), config.n_folds, config.seed)
+    of_window = np.array([fold_of[patient] for patient in table.patients])[table.rows["recording"]]
+    fp32 = np.zeros((len(table), len(RHYTHM_CLASSES)), dtype=np.float32)
+    graphs: list[bytes] = []
+    best_epochs: list[int] = []
+    for fold in range(config.n_folds):
+        watched = (fold + 1) % config.n_folds if config.n_folds > 2 else -1
+        task = FitTask(
+            table=table,
+            train=np.flatnonzero((of_window != fold) & (of_window != watched)),
+            validation=np.flatnonzero(of_window == watched),
+            n_epochs=config.fit.n_epochs,
+            seed=config.seed + fold,
+            checkpoint=run.folder / f"fold-{fold}.pt",
+        )
+        stage = f"fold {fold + 1} of {config.n_folds}"
+        result = fit(task, config, _augmenter(run), _teller(run.progress, stage))
+        held_out = np.flatnonzero(of_window == fold)
+        fp32[held_out] = logits_of(result.network, table, held_out).softmax(dim=1).numpy()
+        graphs.append(_quantized(result.network, table, task.train, config))
+        best_epochs.append(result.best_epoch)
+    runtimes: list[RhythmRuntime] = [runtime_of_graph(graph) for graph in graphs]
+    int8 = judge_by_folds(runtimes, fold_of, table)
+    # Kept beside the checkpoints: whose windows were judged how, for who looks into errors.
+    np.savez_compressed(
+        run.folder / "out-of-fold.npz", int8=int8.probability, fp32=fp32, fold=int8.fold
+    )
+    return TrainedFolds(
+        int8=int8,
+        fp32=fp32,
+        graphs=tuple(graphs),
+        fold_of=fold_of,
+        best_epochs=tuple(best_epochs),
+    )
+
+
+def train_on_all(table: WindowTable, n_epochs: int, run: TrainingRun) -> bytes:
+    """The quantized graph of a network that learned from every patient of `table`."""
+    from models.training.fit import FitTask, fit
+
+    everyone = np.arange(len(table))
+    task = FitTask(
+        table=table,
+        train=everyone,
+        validation=np.zeros(0, dtype=np.intp),
+        n_epochs=n_epochs,
+        seed=run.config.seed + run.config.n_folds,
+        checkpoint=run.folder / "final.pt",
+    )
+    result = fit(task, run.config, _augmenter(run), _teller(run.progress, "final model"))
+    return _quantized(result.network, table, everyone, run.config)
+
+
+def fold_trainer(config: TrainingConfig, progress: BuildProgress) -> FoldTrainer:
+    """What gives a protocol a whole bundle for each fold of `config`.
+
+    The operating points in the bundle of a fold are chosen on the other folds.
+    """
+
+    def train(data_dir: Path, cache_dir: Path) -> FoldBundles:
+        run = TrainingRun(config=config, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+        table = cut(run)
+        folds = train_folds(table, run)
+        golden = golden_windows(table, config.seed)
+        folders: list[Path] = []
+        for fold, graph in enumerate(folds.graphs):
+            folders.append(run.folder / f"fold-{fold}")
+            parts = BundleParts(
+                name=config.name,
+                version=1,
+                graph=graph,
+                golden_inputs=golden,
+                operating_points=points_without(folds.int8, config.operating_points, fold),
+                created_time_ns=0,
+                training_data=dict(table.digests),
+            )
+            write_bundle(parts, folders[-1])
+        return FoldBundles(name=config.name, fold_of=folds.fold_of, bundle_dirs=tuple(folders))
+
+    return train
+
+
+def cut(run: TrainingRun) -> WindowTable:
+    """Windows of the recordings of `run`.
+
+    Raises
+    ------
+    ConfigurationError
+        The recordings are not where they should be.
+    """
+    return windows_of(
+        recordings_of(run.data_dir, run.config.datasets),
+        run.cache_dir,
+        progress=lambda done, total, what: run.progress.step("windows", done, total, what),
+    )
+
+
+def _quantized(
+    network: Any, table: WindowTable, candidates: NDArray[np.intp], config: TrainingConfig
+) -> bytes:
+    from models.quantization.export import to_onnx
+    from models.quantization.static_int8 import calibration_indices, quantize
+
+    chosen = calibration_indices(table, candidates, config.quantization, config.seed)
+    return quantize(to_onnx(network), table.normalised(chosen))
+
+
+def _augmenter(run: TrainingRun) -> Any:
+    from models.training.augmentation import Augmenter, load_noise_bank
+
+    return Augmenter(run.config.augmentation, load_noise_bank(run.data_dir))
+
+
+def _teller(progress: BuildProgress, stage: str) -> Callable[[int, int, float, float], None]:
+    def tell(epoch: int, n_epochs: int, loss: float, validation: float) -> None:
+        seen = "" if np.isnan(validation) else f", AUC {1 - validation:.4f}"
+        progress.step(stage, epoch, n_epochs, f"loss {loss:.3f}{seen}")
+
+    return tell
