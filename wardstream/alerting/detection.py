@@ -171,10 +171,12 @@ def _asystole(signs: BedSigns) -> tuple[Finding, bool]:
     silence_s = (signs.time_ns - since_ns) / NS_PER_S
     silent = silence_s >= ASYSTOLE_S + BEAT_KNOWN_AFTER_S
     recent = [pulse for pulse in signs.pulses if pulse.usable and pulse.n_recent >= 2]
+    # A silence that has only begun to be watched says nothing yet, for or against.
+    undecided = not silent and not recent and since_ns != signs.last_beat_ns
     evidence = {"ecg_silence_s": silence_s, "n_pulses_4s": float(_most_recent(signs))}
     finding = Finding(
         condition=Condition.ASYSTOLE,
-        present=silent and not recent,
+        present=None if undecided else silent and not recent,
         time_ns=signs.time_ns,
         since_ns=since_ns,
         evidence=evidence,
