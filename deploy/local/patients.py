@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+from wardstream.contracts.errors import ConfigurationError
+
 _NAMESPACE = UUID("a6f7f8a4-3b60-5c35-9f0c-9d1f5a1c8e77")
 _SNOMED = "http://snomed.info/sct"
 _LOINC = "http://loinc.org"
@@ -28,8 +30,13 @@ _PROBLEMS = (
 def bundle_for(bed_number: int, data: Path | None, folder: Path, now: datetime) -> Path:
     """A FHIR R4 transaction bundle for bed `bed_number`, as a file in `folder`.
 
-    From ``synthea_fhir_r4/bundles.tar.xz`` of `data` where that is (patients in the order of
-    the archive), else made here. The same bed gets the same patient each time.
+    From ``synthea_fhir_r4/bundles.tar.xz`` of `data` where that is (its adults, by name of the
+    file), else made here. The same bed gets the same patient each time.
+
+    Raises
+    ------
+    ConfigurationError
+        The archive holds no adult.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = sorted(folder.glob(f"bed-{bed_number:02}-*.json"))
@@ -37,23 +44,35 @@ def bundle_for(bed_number: int, data: Path | None, folder: Path, now: datetime) 
         return known[0]
     archive = None if data is None else data / "synthea_fhir_r4" / "bundles.tar.xz"
     if archive is not None and archive.is_file():
-        return _extract(archive, bed_number, folder)
+        return _extract(archive, bed_number, folder, now)
     target = folder / f"bed-{bed_number:02}-generated.json"
     target.write_text(json.dumps(generate_bundle(bed_number, now), indent=1))
     return target
 
 
-def _extract(archive: Path, bed_number: int, folder: Path) -> Path:
+def _extract(archive: Path, bed_number: int, folder: Path, now: datetime) -> Path:
     with tarfile.open(archive) as tar:
-        members = sorted((m for m in tar.getmembers() if m.isfile()), key=lambda m: m.name)
-        member = members[(bed_number - 1) % len(members)]
-        content = tar.extractfile(member)
-        if content is None:
-            raise FileNotFoundError(f"{archive} holds no {member.name}")
-        # The file's own name holds a (synthetic) person's name: not into ours.
-        target = folder / f"bed-{bed_number:02}-synthea.json"
-        target.write_bytes(content.read())
+        # In one pass: a compressed archive cannot be read back and forth.
+        contents = {m.name: _content(tar, m) for m in tar if m.isfile()}
+    adults = [contents[name] for name in sorted(contents) if _is_adult(contents[name], now)]
+    if not adults:
+        raise ConfigurationError([f"{archive} holds no record of an adult"])
+    # The file's own name holds a (synthetic) person's name: not into ours.
+    target = folder / f"bed-{bed_number:02}-synthea.json"
+    target.write_bytes(adults[(bed_number - 1) % len(adults)])
     return target
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = tar.extractfile(member)
+    return b"" if stream is None else stream.read()
+
+
+def _is_adult(content: bytes, now: datetime) -> bool:
+    # The rules and the recordings are adults'.
+    resources = [entry["resource"] for entry in json.loads(content)["entry"]]
+    births = [r["birthDate"] for r in resources if r["resourceType"] == "Patient"]
+    return any(now.year - int(birth[:4]) > 18 for birth in births)
 
 
 def generate_bundle(seed: int, now: datetime) -> dict[str, Any]:

@@ -79,7 +79,6 @@ class Stack:
         self.addresses = await self._start_servers()
         await self._prepare_store()
         await self._start_tiers()
-        await self._load_patients()
         before_beds()
         await self._start_beds()
         self._write_stack_file()
@@ -209,7 +208,9 @@ class Stack:
         beds = [self._bed(number, self.performances[number - 1]) for number in numbers]
         # Alone, one compiles the kernels, and the others find them compiled. The first bed has
         # the crisis, so it is not that one: it should begin when people can see it.
-        await self.supervisor.start(beds[-1])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.supervisor.start(beds[-1]))
+            group.create_task(self._load_patients())
         await self.supervisor.start(*beds[:-1])
 
     def _bed(self, number: int, performance: Performance) -> Program:

@@ -104,15 +104,17 @@ def test_a_made_bundle_is_a_valid_fhir_transaction_whose_references_resolve(seed
 def test_a_bed_gets_the_same_patient_each_time_and_another_bed_another(tmp_path: Path) -> None:
     (tmp_path / "synthea_fhir_r4").mkdir()
     with tarfile.open(tmp_path / "synthea_fhir_r4" / "bundles.tar.xz", "w:xz") as tar:
-        for name in ("Ada_1.json", "Bob_2.json"):
-            path = tmp_path / name
-            path.write_text(json.dumps({"name": name}))
-            tar.add(path, name)
+        for name, born in (("Cid_3", 1990), ("Bob_2", 1950), ("Ada_1", 2019)):
+            path = tmp_path / f"{name}.json"
+            patient = {"resourceType": "Patient", "birthDate": f"{born}-05-06"}
+            path.write_text(json.dumps({"name": name, "entry": [{"resource": patient}]}))
+            tar.add(path, path.name)
     folder = tmp_path / "patients"
     first = bundle_for(1, tmp_path, folder, NOW)
-    assert json.loads(first.read_text()) == {"name": "Ada_1.json"}
+    assert json.loads(first.read_text())["name"] == "Bob_2"  # Ada is a child
     assert first == bundle_for(1, None, folder, NOW)
-    assert "Ada" not in first.name
-    assert json.loads(bundle_for(2, tmp_path, folder, NOW).read_text()) == {"name": "Bob_2.json"}
+    assert "Bob" not in first.name
+    assert json.loads(bundle_for(2, tmp_path, folder, NOW).read_text())["name"] == "Cid_3"
+    assert json.loads(bundle_for(3, tmp_path, folder, NOW).read_text())["name"] == "Bob_2"
     generated = bundle_for(7, None, folder, NOW)
     assert json.loads(generated.read_text())["type"] == "transaction"
