@@ -42,7 +42,9 @@ class CloudSide:
 
     def _connect(self, user: str, url: str) -> mqtt.Client:
         parts = urlsplit(url)
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, f"fake-{user}-{uuid4()}", protocol=mqtt.MQTTv5)
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, f"fake-{user}-{uuid4()}", protocol=mqtt.MQTTv5
+        )
         client.username_pw_set(parts.username, parts.password)
         client.reconnect_delay_set(1, 1)
         read = {
@@ -118,7 +120,9 @@ class CloudSide:
         topic = topics.ACKNOWLEDGEMENT if acknowledges else topics.MODEL_COMMAND
         self.say_raw(topic.suffix, encode(command), user, retain=topic.retained)
 
-    def say_raw(self, suffix: str, payload: bytes, user: str = "cloud", *, retain: bool = False) -> None:
+    def say_raw(
+        self, suffix: str, payload: bytes, user: str = "cloud", *, retain: bool = False
+    ) -> None:
         address = f"{topics.ROOT}/{SITE}/{self.device_id}/{suffix}"
         self._clients[user].publish(address, payload, qos=1, retain=retain)
 

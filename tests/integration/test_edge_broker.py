@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from edge_agent.adapters.outbox import SqliteOutbox
-from edge_agent.core.outbox_port import OutboxBatch, OutboxLimits, OutgoingMessage
 from fakes.edge_cloud import CloudSide
 from fakes.edge_process import AgentProcess, agent_environment, outbox_counters
 
 from deploy.local.servers.mosquitto import MosquittoServer
+from edge_agent.adapters.outbox import SqliteOutbox
+from edge_agent.core.outbox_port import OutboxBatch, OutboxLimits, OutgoingMessage
 from wardstream.contracts.alert import AcknowledgeCommand, Transition
 from wardstream.contracts.codec import encode
 from wardstream.contracts.device import Connectivity

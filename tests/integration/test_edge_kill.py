@@ -41,9 +41,11 @@ def test_killed_again_and_again_it_loses_nothing_and_goes_on_where_wall_time_say
         agent.wait_for(lambda _: outbox_counters(tmp_path)["waiting"]["alert"] == 0, 60)
         agent.stop()
     assert cloud.wait_for(
-        lambda c: sum(map(len, c.numbers(Lane.FRAME).values()))
-        == outbox_counters(tmp_path)["numbered"]["frame"]
-        - outbox_counters(tmp_path)["waiting"]["frame"],
+        lambda c: (
+            sum(map(len, c.numbers(Lane.FRAME).values()))
+            == outbox_counters(tmp_path)["numbered"]["frame"]
+            - outbox_counters(tmp_path)["waiting"]["frame"]
+        ),
         20,
     )
     counters = outbox_counters(tmp_path)

@@ -147,8 +147,10 @@ def test_a_model_is_installed_refused_and_taken_back_while_the_bed_is_judged(
             agent.kill()
         with AgentProcess(environment) as agent:
             assert cloud.wait_for(
-                lambda c: c.statuses[-1].model.version == v0 + 1
-                and c.statuses[-1].reported_time_ns > time.time_ns() - 10**9,
+                lambda c: (
+                    c.statuses[-1].model.version == v0 + 1
+                    and c.statuses[-1].reported_time_ns > time.time_ns() - 10**9
+                ),
                 30,
             )
             model = after(cloud, command(ModelAction.ROLLBACK)).model
