@@ -83,6 +83,7 @@ def sign_in_desk(pool: StorePool, session_secret: str) -> SignInDesk:
 def build(settings: CloudSettings) -> CloudApi:
     """Everything wired; nothing acquired."""
     clock = time.time_ns
+    boot_id = new_id()  # in whose name this life of the cloud numbers its own alerts
     metrics = ApiMetrics()
     url = settings.database_url.get_secret_value()
     pool = StorePool(url)
@@ -111,11 +112,11 @@ def build(settings: CloudSettings) -> CloudApi:
         PostgresWard(kept["ward"]),
         fan_out,
         clock=clock,
-        boot_id=new_id(),
+        boot_id=boot_id,
         silence_s=settings.silence_s,
     )
     desk = AlertDesk(
-        PostgresCommands(pool),
+        PostgresCommands(pool, boot_id),
         link,
         clock=clock,
         new_id=new_id,

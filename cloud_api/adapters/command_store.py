@@ -2,13 +2,21 @@
 
 from typing import Any, Final, LiteralString
 
+from cloud_api.adapters.alert_rows import event_of
 from cloud_api.adapters.audit import AuditEntry, append_audit
-from cloud_api.adapters.database import ConnectionSource
-from cloud_api.adapters.event_writer import announce_journal, hold_intake_lock
+from cloud_api.adapters.database import Connection, ConnectionSource
+from cloud_api.adapters.event_writer import (
+    SitedEvent,
+    announce_journal,
+    hold_intake_lock,
+    next_number,
+    write_events,
+)
 from cloud_api.core.errors import ConflictError, NotFoundError
 from cloud_api.core.ports import AcknowledgeRequest, PendingAcknowledgement
+from cloud_api.core.silence import followed_by
 from cloud_api.core.views import VerdictView
-from wardstream.contracts.alert import AcknowledgeCommand, Condition
+from wardstream.contracts.alert import AcknowledgeCommand, Condition, Transition
 from wardstream.contracts.device import ModelAction, ModelCommand
 from wardstream.contracts.timebase import TimestampNs
 
@@ -25,8 +33,9 @@ _CLAIM_DUE: Final[LiteralString] = """
 class PostgresCommands:
     """Decisions of staff."""
 
-    def __init__(self, connections: ConnectionSource) -> None:
+    def __init__(self, connections: ConnectionSource, boot_id: str) -> None:
         self._connections = connections
+        self._boot_id = boot_id
 
     async def add_acknowledgement(
         self, request: AcknowledgeRequest, *, next_send_ns: int
@@ -38,13 +47,14 @@ class PostgresCommands:
         NotFoundError
             There is no such alert.
         ConflictError
-            It is over, or it is one only the cloud knows of.
+            It is over.
         """
         now_ns = request.issued_time_ns
         async with self._connections.use() as connection, connection.transaction():
             await hold_intake_lock(connection)
             cursor = await connection.execute(
-                "SELECT device_id, site_id, condition, presence FROM alert WHERE alert_id = %s",
+                "SELECT s.*, a.site_id FROM alert a"
+                " JOIN alert_event s ON s.event_id = a.last_event_id WHERE a.alert_id = %s",
                 (request.alert_id,),
             )
             row = await cursor.fetchone()
@@ -52,8 +62,6 @@ class PostgresCommands:
                 raise NotFoundError(f"there is no alert {request.alert_id}")
             if row["presence"] == "off":
                 raise ConflictError(f"alert {request.alert_id} is over")
-            if row["condition"] == Condition.DEVICE_SILENT.value:
-                raise ConflictError("a silent device cannot confirm; the alert ends when it speaks")
             await connection.execute(
                 "INSERT INTO acknowledgement (command_id, alert_id, device_id, site_id, author,"
                 " reason, issued_time_ns, expires_time_ns, n_sent, next_send_time_ns)"
@@ -70,6 +78,9 @@ class PostgresCommands:
                     next_send_ns,
                 ),
             )
+            own = row["condition"] == Condition.DEVICE_SILENT.value
+            if own:
+                await self._confirm_own(connection, row, request)
             await append_audit(
                 connection,
                 AuditEntry(
@@ -81,7 +92,25 @@ class PostgresCommands:
                 ),
             )
             await announce_journal(connection)
-        return PendingAcknowledgement(site_id=row["site_id"], command=_aimed(request, row))
+        return PendingAcknowledgement(
+            site_id=row["site_id"], command=_aimed(request, row), for_device=not own
+        )
+
+    async def _confirm_own(
+        self, connection: Connection, row: dict[str, Any], request: AcknowledgeRequest
+    ) -> None:
+        # The cloud raised this alert, so the cloud confirms: the device cannot hear.
+        event = followed_by(
+            event_of(row),
+            Transition.ACKNOWLEDGED,
+            boot_id=self._boot_id,
+            sequence_number=await next_number(connection, row["device_id"], self._boot_id),
+            now_ns=request.issued_time_ns,
+            acknowledged_by=request.author,
+            expires_ns=request.expires_time_ns,
+        )
+        sited = SitedEvent(row["site_id"], event)
+        await write_events(connection, [sited], request.issued_time_ns)
 
     async def due_acknowledgements(
         self, now_ns: int, next_send_ns: int

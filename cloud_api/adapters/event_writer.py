@@ -69,6 +69,17 @@ async def alert_owners(connection: Connection, alert_ids: Iterable[str]) -> dict
     return {str(row["alert_id"]): row["device_id"] async for row in cursor}
 
 
+async def next_number(connection: Connection, device_id: str, boot_id: str) -> int:
+    """Next number of what the cloud, in its life `boot_id`, says about a device."""
+    cursor = await connection.execute(
+        "SELECT coalesce(max(sequence_number) + 1, 0) AS number FROM alert_event"
+        " WHERE device_id = %s AND boot_id = %s",
+        (device_id, boot_id),
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row["number"])
+
+
 async def write_events(connection: Connection, events: Sequence[SitedEvent], now_ns: int) -> int:
     """Store those of `events` that are new and take their alerts forward; how many were new.
 

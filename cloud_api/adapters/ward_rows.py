@@ -18,8 +18,8 @@ from cloud_api.core.views import (
 from wardstream.contracts.frame import BEDSIDE_V1
 
 # The newest frame of a device is the newest of the boot it lives in: a replayed recording, or a
-# clock set back, may give an older boot later times. A frame of the future (a clock that ran
-# ahead) must not hide the present, so the boot's own order decides, within the newest hour.
+# clock set back, may give an older boot later times. The device's own word on how far its data
+# reach bounds the search, or a boot without frames would have its whole history read.
 WARD: Final = SQL("""
     SELECT d.*, f.start_time_ns, f.frame_stored_time_ns, f.pseudonym, f.age_years, f.problems,
            f.news2_low, f.news2_high, {features}
@@ -28,6 +28,7 @@ WARD: Final = SQL("""
                   AS frame_stored_time_ns
         FROM feature_frame
         WHERE device_id = d.device_id AND boot_id = d.boot_id
+          AND time > to_timestamp(d.last_sample_time_ns / 1e9) - interval '1 hour'
         ORDER BY time DESC, sequence_number DESC LIMIT 1
     ) f ON true
     ORDER BY d.unit_id, d.bed_id, d.device_id

@@ -8,14 +8,20 @@ from cloud_api.adapters.event_writer import (
     SitedEvent,
     announce_journal,
     hold_intake_lock,
+    next_number,
     write_events,
 )
 from cloud_api.adapters.ward_rows import WARD, ward_row
 from cloud_api.core.ports import WardRow
-from cloud_api.core.silence import SeenDevice, silence_event
-from wardstream.contracts.alert import AlertEvent, Condition, Presence
+from cloud_api.core.silence import SeenDevice, followed_by, silence_event
+from wardstream.contracts.alert import AlertEvent, Condition, Presence, Transition
 from wardstream.contracts.device import Connectivity
 from wardstream.contracts.waveform import GenerationMode
+
+_LAPSED: Final[LiteralString] = """
+    SELECT s.*, a.site_id FROM alert a JOIN alert_event s ON s.event_id = a.last_event_id
+    WHERE a.condition = %s AND a.presence = 'ack' AND s.acknowledgement_expires_ns <= %s
+"""
 
 _OPEN_SILENCE: Final[LiteralString] = """
     SELECT s.* FROM alert a JOIN alert_event s ON s.event_id = a.last_event_id
@@ -61,6 +67,32 @@ class PostgresWard:
                 await _tell(connection, row, open_alert, boot_id, now_ns)
             return True
 
+    async def lapse_acknowledgements(self, *, boot_id: str, now_ns: int) -> int:
+        """Take back acknowledgements of silence alerts that have lapsed; how many.
+
+        Those of other alerts lapse at the bed, which says so.
+        """
+        condition = Condition.DEVICE_SILENT.value
+        async with self._connection.use() as connection:
+            cursor = await connection.execute(_LAPSED, (condition, now_ns))
+            if await cursor.fetchone() is None:
+                return 0
+            async with connection.transaction():
+                await hold_intake_lock(connection)
+                cursor = await connection.execute(_LAPSED, (condition, now_ns))
+                lapsed = await cursor.fetchall()
+                for row in lapsed:
+                    event = followed_by(
+                        event_of(row),
+                        Transition.ACKNOWLEDGEMENT_EXPIRED,
+                        boot_id=boot_id,
+                        sequence_number=await next_number(connection, row["device_id"], boot_id),
+                        now_ns=now_ns,
+                    )
+                    await write_events(connection, [SitedEvent(row["site_id"], event)], now_ns)
+                await announce_journal(connection)
+                return len(lapsed)
+
 
 async def _tell(
     connection: Connection,
@@ -76,16 +108,10 @@ async def _tell(
         seen_time_ns=row["heard_time_ns"] or now_ns,
         silent=row["silent"],
     )
-    cursor = await connection.execute(
-        "SELECT coalesce(max(sequence_number) + 1, 0) AS number FROM alert_event"
-        " WHERE device_id = %s AND boot_id = %s",
-        (device.device_id, boot_id),
-    )
-    numbered = await cursor.fetchone()
     event = silence_event(
         device,
         boot_id=boot_id,
-        sequence_number=0 if numbered is None else numbered["number"],
+        sequence_number=await next_number(connection, device.device_id, boot_id),
         now_ns=now_ns,
         open_alert=open_alert,
     )

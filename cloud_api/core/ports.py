@@ -159,6 +159,10 @@ class WardStore(Protocol):
         """Raise or end the silence alert of a device; False if another replica was faster."""
         ...
 
+    async def lapse_acknowledgements(self, *, boot_id: str, now_ns: int) -> int:
+        """Take back acknowledgements of silence alerts that have lapsed; how many."""
+        ...
+
 
 class ReadStore(Protocol):
     """What REST answers from."""
@@ -183,10 +187,21 @@ class ReadStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingAcknowledgement:
-    """An acknowledgement to be sent (again)."""
+    """An acknowledgement to be sent (again).
+
+    Attributes
+    ----------
+    site_id : str
+        Site of the device.
+    command : AcknowledgeCommand
+        What it is told.
+    for_device : bool
+        False for an alert that the cloud itself raised, and has confirmed.
+    """
 
     site_id: str
     command: AcknowledgeCommand
+    for_device: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """When a device counts as silent: the cloud's own technical alert about a bed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from wardstream.contracts.alert import (
@@ -116,4 +116,46 @@ def silence_event(
         rule_version=RULE_VERSION,
         generation_mode=device.generation_mode,
         evidence={"silence_s": max(0.0, (now_ns - device.seen_time_ns) / NS_PER_S)},
+        acknowledged_by=None if open_alert is None else open_alert.acknowledged_by,
+    )
+
+
+def followed_by(
+    open_alert: AlertEvent,
+    transition: Transition,
+    *,
+    boot_id: str,
+    sequence_number: int,
+    now_ns: int,
+    acknowledged_by: str | None = None,
+    expires_ns: int | None = None,
+) -> AlertEvent:
+    """The acknowledgement of a silence alert, or its lapse.
+
+    The device cannot confirm what it does not hear, so the cloud, which raised the alert, does.
+
+    Parameters
+    ----------
+    open_alert : AlertEvent
+        Its last event.
+    transition : Transition
+        `ACKNOWLEDGED` or `ACKNOWLEDGEMENT_EXPIRED`.
+    boot_id, sequence_number, now_ns
+        As for `silence_event`.
+    acknowledged_by, expires_ns
+        Author and lapse of the acknowledgement.
+    """
+    acked = transition is Transition.ACKNOWLEDGED
+    moment_ns = TimestampNs(max(now_ns, open_alert.event_time_ns))
+    return replace(
+        open_alert,
+        boot_id=boot_id,
+        sequence_number=sequence_number,
+        transition=transition,
+        presence=Presence.ACKED if acked else Presence.ON,
+        event_time_ns=moment_ns,
+        received_time_ns=moment_ns,
+        decided_time_ns=moment_ns,
+        acknowledged_by=acknowledged_by,
+        acknowledgement_expires_ns=None if expires_ns is None else TimestampNs(expires_ns),
     )

@@ -81,7 +81,8 @@ class AlertDesk:
         pending = await self._store.add_acknowledgement(
             request, next_send_ns=now_ns + round(_RESEND_S * NS_PER_S)
         )
-        self._send(pending, now_ns)
+        if pending.for_device:
+            self._send(pending, now_ns)
         self._ring()
         return pending
 

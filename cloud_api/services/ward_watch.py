@@ -75,6 +75,8 @@ class WardWatch:
         self._tell_numerics(rows)
         for row in rows:
             await self._judge_silence(row, now_ns, self._watching_since_ns)
+        if await self._store.lapse_acknowledgements(boot_id=self._boot_id, now_ns=now_ns):
+            self._fan_out.ring()
         self._tell_devices(rows)
 
     def _tell_numerics(self, rows: list[WardRow]) -> None:

@@ -289,12 +289,21 @@ def test_a_silent_bed_raises_the_clouds_own_alert_and_ends_it_when_heard_again(
         bed = cloud.client().get("/api/beds").json()[0]
         assert bed["silent"] is True
         assert [alert["alert_id"] for alert in bed["alerts"]] == [raised.data["alert_id"]]
+        path = f"/api/alerts/{raised.data['alert_id']}"
+        cloud.client().post(f"{path}/acknowledgement").raise_for_status()
+        confirmed = reader.wait_for(
+            lambda e: (
+                _is_alert(e, raised.data["alert_id"])
+                and e.data["acknowledgement_state"] == "confirmed"
+            )
+        )
         cloud.kill()
         cloud.start()
-        with StreamReader(cloud.client(), last_event_id=raised.event_id) as again:
+        with StreamReader(cloud.client(), last_event_id=confirmed.event_id) as again:
             device.beat()
-            ended = again.wait_for(lambda e: _is_alert(e, raised.data["alert_id"]))
-            assert ended.data["presence"] == "off"
+            again.wait_for(
+                lambda e: _is_alert(e, raised.data["alert_id"]) and e.data["presence"] == "off"
+            )
         assert cloud.client().get("/api/beds").json()[0]["silent"] is False
         device.beat(Connectivity.LOST)
         wait_until(lambda: cloud.client().get("/api/beds").json()[0]["silent"], "lost is silent")
