@@ -104,6 +104,11 @@ class MqttInbox:
             if connection == self._connection:
                 self._client.ack(packet_id, 1)
 
+    def ask_again(self) -> None:
+        """Subscribe anew to what is retained, which makes the broker send it again."""
+        if self._client.is_connected():
+            self._client.subscribe(STATUS.filter(), qos=1)
+
     def _check(self) -> None:
         if self._failure is not None:
             raise TransientError(f"MQTT reader failed: {self._failure!r}") from self._failure
@@ -132,7 +137,8 @@ class MqttInbox:
         self, client: mqtt.Client, userdata: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         # Whatever is still here was not acknowledged and comes again.
-        logger.warning("MQTT connection lost: %s", reason)
+        if reason.is_failure:
+            logger.warning("MQTT connection lost: %s", reason)
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         was_empty = not self._waiting

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
+_ASK_AGAIN_S = 20.0
 
 
 @dataclass(slots=True)
@@ -62,16 +63,24 @@ class Bridge:
         self._n_partitions = n_partitions
         self._linger_s = linger_s
         self._max_messages = max_messages
+        self._lost_touch = False
         self.counts = BridgeCounts()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. What is unacknowledged then comes again at the next start."""
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
         while not stop.is_set():
             messages = await self._inbox.take(
                 linger_s=self._linger_s, max_messages=self._max_messages
             )
             if messages and await self._forward(messages, stop):
                 self._inbox.acknowledge(messages)
+            if self._lost_touch or loop.time() - asked_s > _ASK_AGAIN_S:
+                # A volatile log that came back empty has lost where the devices stand.
+                self._inbox.ask_again()
+                self._lost_touch = False
+                asked_s = loop.time()
 
     async def _forward(self, messages: Sequence[DeviceMessage], stop: asyncio.Event) -> bool:
         records = route(messages, self._n_partitions)
@@ -89,6 +98,7 @@ class Bridge:
             else:
                 if pause_s != _FIRST_PAUSE_S:
                     logger.warning("Kafka takes records again")
+                    self._lost_touch = True
                 self._count(messages, records)
                 return True
         return False

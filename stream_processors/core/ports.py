@@ -57,6 +57,10 @@ class Inbox(Protocol):
         """Let the broker forget `messages`."""
         ...
 
+    def ask_again(self) -> None:
+        """Have the broker say again what it retains: a log may have lost it."""
+        ...
+
 
 class RecordSink(Protocol):
     """A durable log."""

@@ -59,6 +59,13 @@ class Pipeline:
             self.beds.append(bed)
         return self.beds
 
+    def settle(self) -> None:
+        """Wait until all of it works, so that what dies next dies at work."""
+        for bed in self.beds:
+            bed.say_frames(1)
+        for bed in self.beds:
+            bed.resend_until_covered(60)
+
     def records(self, *arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "stream_processors", "records", *arguments],
@@ -200,6 +207,7 @@ def test_a_gap_notice_lets_the_watermark_pass(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize("victim", ["worker", "bridge"])
 def test_a_kill_in_mid_stream_loses_and_doubles_nothing(pipeline: Pipeline, victim: str) -> None:
     beds = pipeline.add_beds(4)
+    pipeline.settle()
     tier = pipeline.worker if victim == "worker" else pipeline.bridge
     for n in range(30):
         for bed in beds:
@@ -215,6 +223,7 @@ def test_a_kill_in_mid_stream_loses_and_doubles_nothing(pipeline: Pipeline, vict
 
 def test_kafka_may_forget_everything(pipeline: Pipeline) -> None:
     beds = pipeline.add_beds(4)
+    pipeline.settle()
     for n in range(30):
         for bed in beds:
             bed.say_frames(10)
@@ -230,6 +239,7 @@ def test_kafka_may_forget_everything(pipeline: Pipeline) -> None:
 
 def test_the_broker_may_die(pipeline: Pipeline) -> None:
     beds = pipeline.add_beds(4)
+    pipeline.settle()
     for n in range(20):
         for bed in beds:
             bed.say_frames(10)
@@ -245,6 +255,7 @@ def test_the_broker_may_die(pipeline: Pipeline) -> None:
 def test_the_database_may_die(mortal_pipeline: tuple[Pipeline, PostgresServer]) -> None:
     pipeline, postgres = mortal_pipeline
     beds = pipeline.add_beds(4)
+    pipeline.settle()
     for n in range(20):
         for bed in beds:
             bed.say_frames(10)
@@ -260,6 +271,7 @@ def test_the_database_may_die(mortal_pipeline: tuple[Pipeline, PostgresServer]) 
 
 def test_a_second_worker_shares_the_work_and_may_die(pipeline: Pipeline) -> None:
     beds = pipeline.add_beds(6)
+    pipeline.settle()
     second = pipeline.start("worker", "b")
     for n in range(40):
         for bed in beds:
