@@ -66,11 +66,8 @@ class AgentProcess:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for line in self.text.splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                found.append(json.loads(line))
-        return found
+        whole = (line for line in self.text.splitlines() if line.endswith("}"))
+        return [json.loads(line) for line in whole if line.startswith("{")]
 
     def events(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line.get("event") == event]

@@ -1,5 +1,6 @@
 """What is sent, in which order, and again until it is committed."""
 
+from itertools import pairwise
 from uuid import uuid4
 
 import pytest
@@ -118,7 +119,7 @@ def test_patience_grows_while_nobody_commits(
         confirm(sender, link)
         if len(link.published) > before:
             times.append(second)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert gaps == sorted(gaps)
     assert 4 <= len(times) <= 9
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -48,6 +48,12 @@ from wardstream.contracts.waveform import (
 )
 
 BOOT = str(uuid4())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """What threads do is looked at, for they have no asyncio.Event to set."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 def event(number: int = 0) -> AlertEvent:
@@ -284,11 +290,9 @@ async def test_a_full_disk_delays_nothing_and_loses_no_alert(
             for n in range(200):
                 writer.submit([event(n)], b"state")
             assert time.monotonic() - begun_s < 0.2
-            while not measurements.n_storage_failures:
-                await asyncio.sleep(0.01)
+            await until(lambda: measurements.n_storage_failures > 0)
             box.refuse = False
-            while box.stats().rows["alert"] < 200:
-                await asyncio.sleep(0.01)
+            await until(lambda: box.stats().rows["alert"] == 200)
     assert [r.message.sequence_number for r in box.peek(Lane.ALERT, 0, 500)] == list(range(200))
     assert sum("nothing can be stored" in r.getMessage() for r in caplog.records) == 1
     assert sum("stores again" in r.getMessage() for r in caplog.records) == 1
@@ -299,8 +303,7 @@ async def test_a_command_is_accepted_only_after_its_effect_is_on_disk() -> None:
     accepted: list[bool] = []
     async with OutboxWriter(box, lambda: None, Measurements()) as writer:
         writer.submit([event()], b"s", "c-1", lambda: accepted.append(box.has_command("c-1")))
-        while not accepted:
-            await asyncio.sleep(0.01)
+        await until(lambda: bool(accepted))
     assert accepted == [True]
 
 
@@ -327,8 +330,7 @@ async def test_the_hook_gets_the_alert_and_a_slow_one_delays_nobody(tmp_path: Pa
         for _ in range(3):
             annunciator.announce(event())
         assert time.monotonic() - begun_s < 0.1
-        while measurements.n_hook_runs < 3:
-            await asyncio.sleep(0.02)
+        await until(lambda: measurements.n_hook_runs == 3)
     assert (tmp_path / "env").read_text().splitlines() == ["asystole high"] * 3
     assert json.loads((tmp_path / "in").read_text().split("}")[0] + "}")["transition"] == "onset"
 
