@@ -69,6 +69,9 @@ export function evidence(name, value) {
   return { what: name.replaceAll("_", " ").replace(/^n /, ""), value: value.toFixed(digits) };
 }
 
+/** A problem without its SNOMED semantic tag, "Anemia (disorder)". @param {string} name */
+export const problem = (name) => name.replace(/ \((disorder|finding|situation|procedure|event)\)$/, "");
+
 /** UCUM as printed. @type {Record<string, string>} */
 const PRINTED_UNIT = { "mm[Hg]": "mmHg", "[arb'U]": "a.u.", Cel: "°C", "1": "" };
 

@@ -24,6 +24,7 @@ export function lastingSeconds(alert, nowMs) {
  */
 export function markAlert(element, alert) {
   setAttribute(element, "data-alert-id", alert?.alert_id ?? null);
+  setAttribute(element, "data-condition", alert?.condition ?? null);
   setAttribute(element, "data-priority", alert?.priority ?? null);
   setAttribute(element, "data-presence", alert?.presence ?? null);
   setAttribute(element, "data-acknowledgement-state", alert?.acknowledgement_state ?? null);

@@ -2,7 +2,7 @@
 
 import { drawMiniature, drawTrend } from "../curves.js";
 import { h, setAttribute, setText } from "../dom.js";
-import { interval, number } from "../format.js";
+import { ABSENT, interval, number, problem } from "../format.js";
 import { language, t } from "../i18n.js";
 import { STALE_AFTER_S } from "../store.js";
 import { AlarmBand, markAlert } from "./alarm_band.js";
@@ -34,6 +34,7 @@ class Numeric {
     setText(this.#label, t(`numeric.${this.name}`));
     setText(this.#main, text);
     setText(this.#more, more);
+    setAttribute(this.element, "data-absent", text === ABSENT ? "true" : null);
   }
 }
 
@@ -133,8 +134,9 @@ export class Tile {
     const patient = bed.patient;
     this.#news2.update(interval(patient?.news2_low ?? null, patient?.news2_high ?? null));
     this.#news2.element.title = t("numeric.news2.title");
-    const high = patient?.news2_high ?? 0;
-    setAttribute(this.#news2.element, "data-band", high >= 7 ? "high" : high >= 5 ? "medium" : "low");
+    // Coloured by what is certain: the interval is wide where little was measured.
+    const least = patient?.news2_low ?? 0;
+    setAttribute(this.#news2.element, "data-band", least >= 7 ? "high" : least >= 5 ? "medium" : "low");
   }
 
   /** @param {Ward.Bed} bed */
@@ -155,7 +157,7 @@ export class Tile {
     const { patient } = bed;
     const age = patient?.age_years ?? null;
     const parts = patient
-      ? [age === null ? "" : t("patient.years", { n: age }), ...patient.problems]
+      ? [age === null ? "" : t("patient.years", { n: age }), ...patient.problems.map(problem)]
       : [t("patient.none")];
     setText(this.#patient, parts.filter(Boolean).join(" · "));
     setAttribute(this.#patient, "title", this.#patient.textContent);
