@@ -107,13 +107,16 @@ class MemoryOutbox:
 
     def _make_room(self, now_ns: int) -> None:
         oldest_ns = now_ns - int(self._limits.max_age_s * 1e9)
+        size = sum(len(row.message.payload) for _, row in self._rows)
+        if size <= self._limits.max_bytes and all(at >= oldest_ns for at, _ in self._rows):
+            return
         for rule in DROP_ORDER:
             for entry in list(self._rows) if rule.may_drop else []:
                 stored_ns, row = entry
-                size = sum(len(r.message.payload) for _, r in self._rows)
                 too_much = size > self._limits.max_bytes
                 if row.message.lane is rule.lane and (too_much or stored_ns < oldest_ns):
                     self._rows.remove(entry)
+                    size -= len(row.message.payload)
                     m = row.message
                     n = m.sequence_number
                     self._add_gap(
