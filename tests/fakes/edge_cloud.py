@@ -32,6 +32,7 @@ class CloudSide:
         self.changed = threading.Condition()
         self.payloads: dict[Key, bytes] = {}
         self.arrivals: list[Key] = []
+        self.order: list[Lane] = []
         self.conflicts: list[Key] = []
         self.alerts: list[AlertEvent] = []
         self.statuses: list[DeviceStatus] = []
@@ -49,7 +50,7 @@ class CloudSide:
         client.reconnect_delay_set(1, 1)
         read = {
             "cloud": (topics.ALERT, topics.STRIP, topics.STATUS, topics.GAP),
-            "bridge": (topics.FRAME,),
+            "bridge": (topics.ALERT, topics.FRAME),
         }.get(user, ())
 
         def on_connect(c: mqtt.Client, *_: Any) -> None:
@@ -58,6 +59,7 @@ class CloudSide:
 
         client.on_connect = on_connect
         client.on_message = self._on_message
+        client.user_data_set(user)
         client.connect_async(parts.hostname or "", parts.port or 1883, keepalive=5)
         client.loop_start()
         return client
@@ -67,10 +69,15 @@ class CloudSide:
             client.disconnect()
             client.loop_stop()
 
-    def _on_message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, _c: mqtt.Client, user: str, message: mqtt.MQTTMessage) -> None:
         suffix = message.topic.rsplit("/", 1)[1]
         payload = bytes(message.payload)
         with self.changed:
+            if user == "bridge":
+                # One client hears both lanes, so it alone can say which came first.
+                self.order.append(Lane(suffix))
+                if suffix == "alert":
+                    return
             self.messages[suffix] += 1
             match suffix:
                 case "alert":

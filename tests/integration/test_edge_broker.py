@@ -72,8 +72,8 @@ def test_without_a_broker_it_alarms_and_when_one_comes_everything_arrives_alerts
         mosquitto.start()
         assert cloud.wait_for(lambda c: any(e.condition == VF for e in c.alerts))
         assert cloud.wait_for(lambda c: len(c.numbers(Lane.FRAME)) == 1)
-        lanes = [lane for _, lane, _ in cloud.arrivals]
-        assert lanes.index(Lane.ALERT) < lanes.index(Lane.FRAME)
+        assert cloud.wait_for(lambda c: set(c.order) == {Lane.ALERT, Lane.FRAME})
+        assert cloud.order[0] is Lane.ALERT
         logged = {line["alert_id"] for line in agent.alerts(VF)}
         assert {e.alert_id for e in cloud.alerts if e.condition == VF} <= logged
         assert agent.stop() == 0
