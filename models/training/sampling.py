@@ -1,7 +1,5 @@
 """Which windows an epoch sees: balanced by class, and within a class by patient."""
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,8 +7,6 @@ from models.datasets.labels import admissible_bits
 from models.datasets.windows import WindowTable
 from models.training.config import FitConfig
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
-
-_EITHER: Final = -2
 
 
 def sampling_probability(
@@ -26,12 +22,12 @@ def sampling_probability(
     weights = table.rows["weight"][indices].astype(np.float64)
     shares = [config.class_share[name] for name in RHYTHM_CLASSES]
     probability = np.zeros(len(indices))
-    # "Tachycardia or fibrillation" must not crowd out the certain tachycardias, or the network
-    # answers vf to both and vt to none; nor the denied alarms, hence a group of its own.
-    either = table.rows["admissible"][indices] == admissible_bits(("vt", "vf"))
-    group = np.where(either, _EITHER, certain)
-    partial = config.partial_share / (2 if either.any() else 1)
-    for index, share in (*enumerate(shares), (-1, partial), (_EITHER, partial)):
+    # "Tachycardia or fibrillation" is drawn with tachycardia, not with the denied alarms.
+    either = admissible_bits(("vt", "vf"))
+    group = np.where(
+        table.rows["admissible"][indices] == either, RHYTHM_CLASSES.index("vt"), certain
+    )
+    for index, share in (*enumerate(shares), (-1, config.partial_share)):
         mask = group == index
         if not mask.any() or share == 0:
             continue

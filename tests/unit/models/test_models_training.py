@@ -99,14 +99,6 @@ def test_a_long_recording_does_not_stand_for_its_class() -> None:
     assert patient_one < 0.9  # it holds 97.5 % of the windows
 
 
-def test_uncertain_tachycardias_do_not_crowd_out_certain_ones() -> None:
-    table = waves()
-    table.rows["admissible"][:4] = admissible_bits(("vt",))
-    table.rows["admissible"][4:40] = admissible_bits(("vt", "vf"))
-    probability = sampling_probability(table, np.arange(len(table)), SMOKE.fit)
-    assert probability[:4].sum() > probability[4:40].sum()
-
-
 def test_augmentation_is_repeatable_and_keeps_the_label_of_what_can_still_be_seen() -> None:
     table = waves()
     noise = NoiseBank((np.random.default_rng(0).standard_normal(5000).astype(np.float32),))
