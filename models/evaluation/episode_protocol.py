@@ -123,9 +123,7 @@ def evaluate_episodes(request: EvaluationRequest) -> Outcome:
     _figures(report, replayed)
     return Outcome(
         report=report,
-        predictions=prediction_table(
-            (f"{r.path.parent.name}/{r.path.name}", r.events) for r in replayed
-        ),
+        predictions=prediction_table((r.path.name, r.events) for r in replayed),
         confusions={"first fitting alarm by episode": _confusion(replayed)},
         worst=tuple(_worst(replayed)),
         notes=_NOTES,

@@ -92,7 +92,7 @@ def evaluate_quiet(request: EvaluationRequest) -> Outcome:
     return Outcome(
         report=report,
         predictions=prediction_table(
-            (f"{r.dataset}/{r.path.name}", e) for r, e in zip(records, events, strict=True)
+            (r.path.name, e) for r, e in zip(records, events, strict=True)
         ),
         worst=tuple(_worst(records, events)),
         notes=_NOTES,
