@@ -235,4 +235,3 @@ def test_pressure_in_kilopascal_is_converted_not_guessed(bed) -> None:
     assert frame["abp_systolic_mmhg"] == pytest.approx(120, abs=4)
     assert frame["abp_diastolic_mmhg"] == pytest.approx(80, abs=4)
     assert frame["pulse_rate_abp_per_min"] == pytest.approx(75, abs=2)
-
