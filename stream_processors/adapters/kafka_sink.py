@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 _REQUEST_TIMEOUT_MS = 8_000
 _TOPIC_EXISTS = 36
 
+_RESEND_PAUSE_S = 0.02
+
 
 async def ensure_topics(bootstrap: str, n_partitions: int, replication: int) -> None:
     """Make the topics that are missing; safe to repeat.
@@ -83,17 +85,10 @@ class KafkaSink:
         try:
             async with asyncio.timeout(2 * _REQUEST_TIMEOUT_MS / 1000):
                 producer = self._producer or await self._open()
-                pending = [
-                    await producer.send(
-                        record.topic,
-                        record.value,
-                        key=record.key,
-                        partition=record.partition,
-                        timestamp_ms=record.timestamp_ms,
-                    )
-                    for record in records
-                ]
-                await asyncio.gather(*pending)
+                left = await _send(producer, records)
+                while left:
+                    await asyncio.sleep(_RESEND_PAUSE_S)
+                    left = await _send(producer, left)
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             # AssertionError: aiokafka's answer to a partition the broker no longer knows.
             await self._discard()
@@ -137,3 +132,31 @@ class KafkaSink:
             sender: Any = producer._sender  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             await sender.close()
             await producer.client.close()
+
+
+async def _send(
+    producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]
+) -> list[OutgoingRecord]:
+    # Gives back what is to be sent again at once. Tansu, come back empty and asked by several
+    # clients for topics that are gone, may make a topic twice: the second time its end is set
+    # back to 0, and each record is refused with "unknown error" until the end has counted up,
+    # one a record, past those that are there.
+    pending = [
+        await producer.send(
+            record.topic,
+            record.value,
+            key=record.key,
+            partition=record.partition,
+            timestamp_ms=record.timestamp_ms,
+        )
+        for record in records
+    ]
+    results = await asyncio.gather(*pending, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, UnknownError):
+            raise result
+    return [
+        record
+        for record, result in zip(records, results, strict=True)
+        if isinstance(result, UnknownError)
+    ]
