@@ -11,7 +11,8 @@ from uuid import uuid4
 import msgspec
 import typer
 
-from models.evaluation.cli import evaluate
+from models.evaluation.cli import evaluate_command
+from models.evaluation.harness import FoldTrainer
 from models.settings import SHIPPED_BUNDLE, ModelsSettings, load_settings
 from wardstream.contracts.device import ModelAction, ModelCommand
 from wardstream.contracts.errors import (
@@ -127,7 +128,15 @@ def train(
     )
 
 
-app.command()(evaluate)
+def _fold_trainer() -> FoldTrainer:
+    from models.console import ConsoleProgress
+    from models.cross_validation import fold_trainer
+    from models.training.config import load_config, named_config
+
+    return fold_trainer(load_config(named_config("default")), ConsoleProgress())
+
+
+app.command()(evaluate_command(_fold_trainer))
 
 
 @app.command("init-repository")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -60,7 +61,7 @@ class UnreadableRecordError(ContractError):
     """The agent cannot replay a recording."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AgentReplay:
     """Replays recordings through the agent of this checkout.
 
@@ -83,7 +84,7 @@ class AgentReplay:
         UnreadableRecordError
             The agent refuses the recording or ends otherwise; its own words are in the message.
         """
-        kept = self.cache_dir / "replays" / self._key() / record.parent.name / record.name
+        kept = self.cache_dir / "replays" / self.key / record.parent.name / record.name
         name = kept.with_name(f"{record.name}-{_digest_of(record)}.jsonl")
         if name.exists():
             return parse_events(name.read_bytes())
@@ -115,7 +116,9 @@ class AgentReplay:
             raise UnreadableRecordError(f"{record}: the agent ended with {done.returncode}: {said}")
         return done.stdout
 
-    def _key(self) -> str:
+    @cached_property
+    def key(self) -> str:
+        """What decides, once and for all of this run: sources and model."""
         digest = sha256(source_digest(CHECKOUT).encode())
         for path in sorted(self.bundle_dir.glob("*")):
             if path.suffix in {".json", ".onnx"} and not path.name.startswith("evaluation"):

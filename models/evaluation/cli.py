@@ -2,78 +2,95 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from models.evaluation.harness import PROTOCOLS, EvaluationRequest, load_protocol
+from models.evaluation.harness import (
+    PROTOCOLS,
+    EvaluationRequest,
+    FoldTrainer,
+    load_protocol,
+)
 from models.evaluation.outcome import Outcome
 from models.settings import SHIPPED_BUNDLE, load_settings
 from wardstream.contracts.errors import ConfigurationError
 
+FoldTrainerOf = Callable[[], FoldTrainer]
+"""Makes what trains the models of the folds; called when folds are asked for."""
 
-def evaluate(
-    protocol: Annotated[str, typer.Argument(help=f"One of: {', '.join(PROTOCOLS)}.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Recordings, laid out like ../shared/data (default: WARDSTREAM_DATA)."),
-    ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Model bundle; the shipped one by default.")
-    ] = None,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Write what was decided to this CSV file.")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write a self-contained HTML report to this file.")
-    ] = None,
-    peers: Annotated[
-        bool, typer.Option("--peers", help="Run open detectors in the same run (qrs).")
-    ] = False,
-    cross_validate: Annotated[
-        bool,
-        typer.Option(
-            "--cross-validate", help="Train and score by folds, not the shipped artifact."
-        ),
-    ] = False,
-    stated: Annotated[
-        bool,
-        typer.Option(help="Print the cross-validated report kept in the bundle instead."),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
-) -> None:
-    """Judge recordings exactly as a protocol says, with the code that runs at the bed."""
-    if stated:
-        from models.evaluation.bundles import stated_reports
 
-        kept = stated_reports(model or SHIPPED_BUNDLE, [protocol])[0]
-        typer.echo(kept.to_json().decode() if json else kept.to_text())
-        return
-    settings = load_settings(os.environ)
-    entry, run = PROTOCOLS.get(protocol), load_protocol(protocol)
-    for path in (predictions, report):
-        if path is not None and not path.resolve().parent.is_dir():
-            raise ConfigurationError([f"{path.parent} is not there"])
-    outcome = run(
-        EvaluationRequest(
-            data_dir=data or settings.data_dir,
-            bundle_dir=model,
-            cross_validate=cross_validate,
-            peers=peers,
-            cache_dir=settings.cache_dir,
-            progress=_progress,
+def evaluate_command(fold_trainer: FoldTrainerOf) -> Callable[..., None]:
+    """The command, given how folds are trained: this package knows no training."""
+
+    def evaluate(
+        protocol: Annotated[str, typer.Argument(help=f"One of: {', '.join(PROTOCOLS)}.")],
+        data: Annotated[
+            Path | None,
+            typer.Option(
+                help="Recordings, laid out like ../shared/data (default: WARDSTREAM_DATA)."
+            ),
+        ] = None,
+        model: Annotated[
+            Path | None, typer.Option(help="Model bundle; the shipped one by default.")
+        ] = None,
+        predictions: Annotated[
+            Path | None, typer.Option(help="Write what was decided to this CSV file.")
+        ] = None,
+        report: Annotated[
+            Path | None, typer.Option(help="Write a self-contained HTML report to this file.")
+        ] = None,
+        peers: Annotated[
+            bool, typer.Option("--peers", help="Run open detectors in the same run (qrs).")
+        ] = False,
+        cross_validate: Annotated[
+            bool,
+            typer.Option(
+                "--cross-validate", help="Train and score by folds, not the shipped artifact."
+            ),
+        ] = False,
+        stated: Annotated[
+            bool,
+            typer.Option(help="Print the cross-validated report kept in the bundle instead."),
+        ] = False,
+        json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    ) -> None:
+        """Judge recordings exactly as a protocol says, with the code that runs at the bed."""
+        if stated:
+            from models.evaluation.bundles import stated_reports
+
+            kept = stated_reports(model or SHIPPED_BUNDLE, [protocol])[0]
+            typer.echo(kept.to_json().decode() if json else kept.to_text())
+            return
+        settings = load_settings(os.environ)
+        entry, run = PROTOCOLS.get(protocol), load_protocol(protocol)
+        for path in (predictions, report):
+            if path is not None and not path.resolve().parent.is_dir():
+                raise ConfigurationError([f"{path.parent} is not there"])
+        outcome = run(
+            EvaluationRequest(
+                data_dir=data or settings.data_dir,
+                bundle_dir=model,
+                cross_validate=cross_validate,
+                peers=peers,
+                cache_dir=settings.cache_dir,
+                progress=_progress,
+                fold_bundles=fold_trainer() if cross_validate else None,
+            )
         )
-    )
-    if predictions is not None:
-        outcome.predictions.write(predictions)
-    if report is not None:
-        from models.evaluation.html_report import html_report
+        if predictions is not None:
+            outcome.predictions.write(predictions)
+        if report is not None:
+            from models.evaluation.html_report import html_report
 
-        command = f"python -m models {' '.join(sys.argv[1:])}"
-        report.write_text(html_report(outcome, entry.title if entry else protocol, command))
-    typer.echo(outcome.report.to_json().decode() if json else summary(outcome))
+            command = f"python -m models {' '.join(sys.argv[1:])}"
+            report.write_text(html_report(outcome, entry.title if entry else protocol, command))
+        typer.echo(outcome.report.to_json().decode() if json else summary(outcome))
+
+    return evaluate
 
 
 def summary(outcome: Outcome) -> str:

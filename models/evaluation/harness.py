@@ -116,7 +116,7 @@ PROTOCOLS: Final[dict[str, ProtocolEntry]] = {
     ),
     "shockable": ProtocolEntry(
         "Shockable rhythm, 4 s windows",
-        "models.evaluation.bundle_protocols:evaluate_shockable_windows",
+        "models.evaluation.shockable_protocol:evaluate_shockable_windows",
     ),
     "quantization": ProtocolEntry(
         "Does the INT8 graph decide as the network it came from?",

@@ -1,0 +1,348 @@
+"""Protocol ``shockable`` on whole records: every 4 s window at 1 s steps is decided.
+
+clinical.md section 4: windows that lie in one rhythm label; noise and the 4 s around a change
+of rhythm left out; VF, VFL and VT above 150 /min are shockable, slower VT is neither. All
+windows are decided and written, labelled or not; leads are judged alike and averaged.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.catalogue import READERS
+from models.datasets.labels import LabelledSpan
+from models.datasets.recording import Recording
+from models.evaluation.harness import EvaluationRequest
+from models.evaluation.operating_points import point_at_specificity
+from models.evaluation.outcome import (
+    Confusion,
+    Outcome,
+    PredictionTable,
+    Scored,
+    Strip,
+    ends,
+    present,
+)
+from models.evaluation.report import ProtocolReport
+from models.evaluation.shockable import (
+    DATASETS,
+    RAPID_PER_MIN,
+    SPECIFICITY,
+    TRANSITION_S,
+    rate_per_min,
+    shockable_score,
+)
+from models.evaluation.statistics import (
+    cluster_bootstrap,
+    count,
+    lower_bound_90,
+    ratio,
+    sensitivity_of,
+    specificity_of,
+    sum_by_cluster,
+)
+from models.settings import SHIPPED_BUNDLE
+from wardstream.contracts.model_manifest import RHYTHM_CLASSES
+from wardstream.inference.port import RhythmRuntime
+from wardstream.inference.registry import load_runtime
+from wardstream.kernels.windows import WINDOW_S, record_windows
+
+STEP_S: Final = 1.0
+_FIBRILLATION: Final = ("VF", "VFIB", "VFL")
+_GROUPS: Final = {
+    "vf": ("VF", "VFIB"),
+    "vfl": ("VFL",),
+    "rapid_vt": ("VT",),
+    "sinus": ("N", "SBR", "NOD"),
+    "af": ("AFIB", "AFL"),
+    "asystole": ("ASYS",),
+    "paced": ("P", "PM"),
+    "other": ("B", "BI", "T", "PREX", "SVTA", "BII", "AB", "IVR", "VER", "HGEA"),
+}
+_DEFAULT_POINT: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JudgedRecord:
+    """Every window of one record; arrays of shape (n_windows,).
+
+    Attributes
+    ----------
+    recording : Recording
+        Which.
+    start_s : ndarray of float64
+        Begin of each window.
+    score : ndarray of float64
+        Probability of vt or vf, mean over leads; NaN where no lead was present.
+    rhythm : ndarray of str
+        The one label a window lies in, away from its changes; empty elsewhere.
+    rate : ndarray of float64
+        Rate of the strongest repetition, where the rhythm is VT.
+    point : float
+        From which on the decision is "shockable".
+    """
+
+    recording: Recording
+    start_s: NDArray[np.float64]
+    score: NDArray[np.float64]
+    rhythm: NDArray[np.str_]
+    rate: NDArray[np.float64]
+    point: float
+
+    @property
+    def decision(self) -> NDArray[np.bool_]:
+        """Whether each window is held to be shockable."""
+        return np.nan_to_num(self.score) >= self.point
+
+    @property
+    def truth(self) -> NDArray[np.bool_]:
+        """Whether each is."""
+        return np.isin(self.rhythm, _FIBRILLATION) | (self.rhythm == "VT")
+
+    @property
+    def counts(self) -> NDArray[np.bool_]:
+        """Which windows are scored."""
+        slow = (self.rhythm == "VT") & ~(self.rate > RAPID_PER_MIN)
+        return (self.rhythm != "") & (self.rhythm != "NOISE") & ~slow
+
+
+def evaluate_shockable_windows(request: EvaluationRequest) -> Outcome:
+    """Run the protocol."""
+    recordings = [
+        recording
+        for name in DATASETS
+        if (request.data_dir / name).is_dir()
+        for recording in READERS[name](request.folder(name))
+    ]
+    models = _Models(request)
+    judged: list[JudgedRecord] = []
+    for i, recording in enumerate(recordings):
+        runtime, point = models.of(recording.patient_id)
+        judged.append(judge_record(recording, runtime, point))
+        request.progress(i + 1, len(recordings), f"{recording.dataset}/{recording.record}")
+    if models.has_folds:
+        judged = with_points_of_other_folds(judged, models.fold_of)
+    report = ProtocolReport(
+        protocol="shockable",
+        model=models.name,
+        cross_validated=request.cross_validate,
+        n_records=len(judged),
+        folds=models.fold_lists(sorted({r.patient_id for r in recordings})),
+    )
+    _figures(report, judged)
+    score = np.concatenate([record.score[record.counts] for record in judged])
+    truth = np.concatenate([record.truth[record.counts] for record in judged])
+    known = np.isfinite(score)
+    return Outcome(
+        report=report,
+        predictions=_predictions(judged),
+        confusions={"windows by rhythm": _confusion(judged)},
+        scored={"shockable": Scored(score[known], truth[known])},
+        worst=tuple(_worst(request, judged)),
+        notes=_NOTES,
+    )
+
+
+_NOTES: Final = (
+    (
+        "All 4 s windows at 1 s steps, streaming preprocessing, leads averaged. Scored are those "
+        "wholly in one label and 4 s from its changes. VT is rapid above 150 /min by "
+        "autocorrelation of the window. The point is the manifest's; with folds, chosen on the "
+        "other folds."
+    ),
+)
+
+
+class _Models:
+    # Who judges whom: the bundle for all, or each fold's.
+
+    def __init__(self, request: EvaluationRequest) -> None:
+        self._fold_of: dict[str, int] = {}
+        if request.cross_validate and request.fold_bundles is not None:
+            folds = request.fold_bundles(request.data_dir, request.cache_dir)
+            self._fold_of = dict(folds.fold_of)
+            self._runtimes = [load_runtime(path) for path in folds.bundle_dirs]
+            self._points = [_DEFAULT_POINT] * len(self._runtimes)  # chosen once all are judged
+            self.name = f"{folds.name} by {len(self._runtimes)} folds"
+        else:
+            runtime = load_runtime(request.bundle_dir or SHIPPED_BUNDLE)
+            manifest = runtime.manifest
+            self._runtimes = [runtime]
+            self._points = [manifest.metrics.get("shockable.point", _DEFAULT_POINT)]
+            self.name = f"{manifest.name}/{manifest.version} {manifest.sha256[:12]}"
+
+    @property
+    def has_folds(self) -> bool:
+        return len(self._runtimes) > 1
+
+    def fold_of(self, patient: str) -> int:
+        return self._fold_of.get(patient, 0)
+
+    def of(self, patient: str) -> tuple[RhythmRuntime, float]:
+        fold = self.fold_of(patient)
+        return self._runtimes[fold], self._points[fold]
+
+    def fold_lists(self, patients: Sequence[str]) -> list[list[str]]:
+        if len(self._runtimes) == 1:
+            return []
+        lists: list[list[str]] = [[] for _ in self._runtimes]
+        for patient in patients:
+            lists[self.fold_of(patient)].append(patient)
+        return lists
+
+
+def with_points_of_other_folds(
+    judged: Sequence[JudgedRecord], fold_of: Callable[[str], int]
+) -> list[JudgedRecord]:
+    """`judged` with the point of each record chosen without its own fold."""
+    folds = [fold_of(record.recording.patient_id) for record in judged]
+    points: dict[int, float] = {}
+    for fold in set(folds):
+        negative = [
+            record.score[record.counts & ~record.truth & np.isfinite(record.score)]
+            for record, own in zip(judged, folds, strict=True)
+            if own != fold
+        ]
+        scores = np.concatenate(negative).astype(np.float32)
+        points[fold] = point_at_specificity(scores, SPECIFICITY)
+    return [replace(record, point=points[fold]) for record, fold in zip(judged, folds, strict=True)]
+
+
+def judge_record(recording: Recording, runtime: RhythmRuntime, point: float) -> JudgedRecord:
+    """Every window of `recording`, decided with the model `runtime`."""
+    signal = recording.read()
+    leads = [
+        record_windows(lead, signal.sampling_rate_hz, hop_s=STEP_S) for lead in signal.samples_mv
+    ]
+    start_s = leads[0].end_time_s - WINDOW_S
+    columns = [RHYTHM_CLASSES.index(name) for name in runtime.manifest.classes]
+    total, weight = np.zeros(len(start_s)), np.zeros(len(start_s))
+    for lead in leads:
+        probability = np.zeros((len(start_s), len(RHYTHM_CLASSES)), dtype=np.float32)
+        for begin in range(0, len(start_s), 64):
+            answers = runtime.infer(lead.windows[begin : begin + 64])
+            probability[begin : begin + 64, columns] = answers
+        usable = lead.share_present >= 0.5
+        total += np.where(usable, shockable_score(probability), 0.0)
+        weight += usable
+    with np.errstate(invalid="ignore", divide="ignore"):
+        score = total / weight
+    rhythm = window_labels(recording.spans, start_s)
+    return JudgedRecord(
+        recording=recording,
+        start_s=start_s,
+        score=score,
+        rhythm=rhythm,
+        rate=_rates(leads[0].windows[:, 0], rhythm == "VT"),
+        point=point,
+    )
+
+
+def window_labels(spans: Sequence[LabelledSpan], start_s: NDArray[np.float64]) -> NDArray[np.str_]:
+    """The label each window lies in with 4 s to spare on both sides; empty where there is none."""
+    labels = np.full(len(start_s), "", dtype="<U12")
+    for span in spans:
+        first = span.start_s + (TRANSITION_S if span.opens else 0.0)
+        last = span.end_s - (TRANSITION_S if span.closes else 0.0) - WINDOW_S
+        labels[(start_s >= first - 1e-6) & (start_s <= last + 1e-6)] = span.rhythm
+    return labels
+
+
+def _rates(windows: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    rates = np.full(len(windows), math.nan)
+    if chosen.any():
+        rates[chosen] = rate_per_min(windows[chosen])
+    return rates
+
+
+def _rows(record: JudgedRecord, mask: NDArray[np.bool_]) -> list[int]:
+    return count(record.decision[mask], record.truth[mask]).row()
+
+
+def _figures(report: ProtocolReport, judged: Sequence[JudgedRecord]) -> None:
+    patients = [record.recording.patient_id for record in judged]
+    rows = np.array([_rows(record, record.counts) for record in judged], dtype=np.float64)
+    _, sums = sum_by_cluster(patients, rows)
+    tp, fp, tn, fn = rows.sum(axis=0)
+    report.metrics.update(present({"se": ratio(tp, tp + fn), "sp": ratio(tn, tn + fp)}))
+    report.metrics["point"] = float(np.median([record.point for record in judged]))
+    for name, statistic in (("se", sensitivity_of), ("sp", specificity_of)):
+        if (limits := ends(cluster_bootstrap(sums, statistic))) is not None:
+            report.confidence[name] = limits
+    report.metrics["per_rhythm"] = {
+        group: found
+        for group, names in _GROUPS.items()
+        if (found := _group_figures(judged, names)) is not None
+    }
+
+
+def _group_figures(judged: Sequence[JudgedRecord], names: Sequence[str]) -> Any:
+    rights: list[int] = []
+    totals: list[int] = []
+    for record in judged:
+        mask = record.counts & np.isin(record.rhythm, names)
+        rights.append(int((record.decision[mask] == record.truth[mask]).sum()))
+        totals.append(int(mask.sum()))
+    if not sum(totals):
+        return None
+    table = np.array([rights, totals], dtype=np.float64).T
+    _, sums = sum_by_cluster([record.recording.patient_id for record in judged], table)
+    asked = sums[sums[:, 1] > 0]
+    return {
+        **present(
+            {
+                "share_right": ratio(sum(rights), sum(totals)),
+                "lower_bound_90": lower_bound_90(sum(rights), sum(totals)),
+            }
+        ),
+        "interval": ends(cluster_bootstrap(asked, lambda s: s[:, 0] / s[:, 1])),
+        "n_windows": sum(totals),
+        "n_patients": len(asked),
+    }
+
+
+def _predictions(judged: Sequence[JudgedRecord]) -> PredictionTable:
+    return PredictionTable(
+        ("record", "start_s", "decision", "score"),
+        [
+            (record.recording.record, round(float(start), 3), int(found), round(float(score), 5))
+            for record in judged
+            for start, found, score in zip(
+                record.start_s, record.decision, np.nan_to_num(record.score), strict=True
+            )
+        ],
+    )
+
+
+def _confusion(judged: Sequence[JudgedRecord]) -> Confusion:
+    counts: list[tuple[int, int]] = []
+    for names in _GROUPS.values():
+        masks = [record.counts & np.isin(record.rhythm, names) for record in judged]
+        yes = sum(int(r.decision[m].sum()) for r, m in zip(judged, masks, strict=True))
+        counts.append((yes, sum(int(m.sum()) for m in masks) - yes))
+    return Confusion(truths=tuple(_GROUPS), decisions=("shockable", "not"), counts=tuple(counts))
+
+
+def _worst(request: EvaluationRequest, judged: Sequence[JudgedRecord]) -> list[Strip]:
+    found: list[tuple[float, JudgedRecord, int]] = []
+    for record in judged:
+        wrong = np.flatnonzero(record.counts & (record.decision != record.truth))
+        if len(wrong):
+            margins = np.abs(np.nan_to_num(record.score[wrong]) - record.point)
+            found.append((float(len(wrong)), record, int(wrong[int(np.argmax(margins))])))
+    found.sort(key=lambda item: -item[0])
+    return [
+        Strip(
+            record=request.data_dir / record.recording.dataset / record.recording.record,
+            start_s=float(record.start_s[i]) - 2.0,
+            end_s=float(record.start_s[i]) + WINDOW_S + 2.0,
+            caption=f"{record.recording.record}: {record.rhythm[i]} scored "
+            f"{record.score[i]:.2f}; {n:.0f} windows wrong in the record",
+            marks=(("episode", (float(record.start_s[i]), float(record.start_s[i]) + WINDOW_S)),),
+        )
+        for n, record, i in found[:10]
+    ]
