@@ -302,17 +302,26 @@ export function drawMiniature(canvas, strip, beforeS = 3, afterS = 6) {
 }
 
 /**
+ * Whole minutes that hold all of `points`.
+ * @param {import("./store.js").TrendPoint[]} points
+ */
+export function trendMinutes(points) {
+  const spanMs = (points.at(-1)?.timeMs ?? 0) - (points[0]?.timeMs ?? 0);
+  return Math.max(1, Math.ceil(spanMs / 60_000 - 0.05));
+}
+
+/**
  * Heart rate of the last minutes; a pause of more than two seconds is a gap.
  * @param {HTMLCanvasElement} canvas
  * @param {import("./store.js").TrendPoint[]} points
- * @param {number} seconds
  */
-export function drawTrend(canvas, points, seconds = 300) {
+export function drawTrend(canvas, points) {
   const { width, height } = sizeOf(canvas);
   const context = prepare(canvas, width, height);
   const values = points.flatMap(({ value }) => (value === null ? [] : [value]));
   const last = points.at(-1);
   if (!last || values.length < 2) return;
+  const windowMs = trendMinutes(points) * 60_000;
   const low = Math.min(...values) - 4;
   const high = Math.max(Math.max(...values) + 4, low + 24);
   context.strokeStyle = token("--ecg");
@@ -326,7 +335,7 @@ export function drawTrend(canvas, points, seconds = 300) {
       previousMs = -Infinity;
       continue;
     }
-    const x = width - ((last.timeMs - timeMs) / 1000 / seconds) * width;
+    const x = width - ((last.timeMs - timeMs) / windowMs) * width;
     const y = height - 2 - ((value - low) / (high - low)) * (height - 4);
     if (timeMs - previousMs > 2_500) context.moveTo(x, y);
     else context.lineTo(x, y);

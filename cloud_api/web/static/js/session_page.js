@@ -160,8 +160,10 @@ export class SessionPage {
   /** One bed after the other: the past can wait, the present cannot. */
   async #loadTrends() {
     for (const { bed_id } of [...this.#store.beds.values()]) {
-      if (this.#trendsLoaded.has(bed_id) || this.#leaving.signal.aborted) continue;
+      const complete = this.#trendsLoaded.has(bed_id) && !this.#store.trendsWithHoles.has(bed_id);
+      if (complete || this.#leaving.signal.aborted) continue;
       this.#trendsLoaded.add(bed_id);
+      this.#store.trendsWithHoles.delete(bed_id);
       const frames = await api.frames(bed_id, TREND_SECONDS).catch(() => []);
       this.#store.startTrend(bed_id, frames);
     }

@@ -39,6 +39,8 @@ export class Store {
   /** Moment the link was lost, local clock. */
   lostSinceMs = Date.now();
   bedsLoaded = false;
+  /** Beds whose trend the store of the server may complete. @type {Set<string>} */
+  trendsWithHoles = new Set();
 
   #clockOffsetMs = 0;
   /** @type {Map<string, number>} */
@@ -202,23 +204,23 @@ export class Store {
   #extendTrend(news) {
     const points = this.#trends.get(news.bed_id) ?? [];
     const point = trendPoint(news);
-    if (point.timeMs <= (points.at(-1)?.timeMs ?? 0)) return;
+    const lastMs = points.at(-1)?.timeMs ?? point.timeMs - FRAME_LENGTH_MS;
+    if (point.timeMs <= lastMs) return;
+    if (point.timeMs > lastMs + FRAME_LENGTH_MS * 1.5) this.trendsWithHoles.add(news.bed_id);
     points.push(point);
     while (points[0] && points[0].timeMs < point.timeMs - TREND_SECONDS * 1000) points.shift();
     this.#trends.set(news.bed_id, points);
   }
 
   /**
-   * What was stored before this page was opened.
+   * What was stored before this page was opened, or while it missed something.
    * @param {string} bedId
    * @param {{time_ns: number, values: Record<string, number | null>}[]} frames
    */
   startTrend(bedId, frames) {
     const heard = this.#trends.get(bedId) ?? [];
-    const before = heard[0]?.timeMs ?? Infinity;
-    const stored = frames.map(trendPoint).filter(({ timeMs }) => timeMs < before);
-    stored.sort((a, b) => a.timeMs - b.timeMs);
-    const points = [...stored, ...heard];
+    const bySecond = new Map([...frames.map(trendPoint), ...heard].map((point) => [point.timeMs, point]));
+    const points = [...bySecond.values()].sort((a, b) => a.timeMs - b.timeMs);
     const oldest = (points.at(-1)?.timeMs ?? 0) - TREND_SECONDS * 1000;
     this.#trends.set(bedId, points.filter(({ timeMs }) => timeMs >= oldest));
     this.changed();

@@ -75,7 +75,7 @@ export const en = {
   "data.blind": "NOT CURRENT",
   "patient.none": "no record linked",
   "patient.years": "{n} y",
-  "trend.title": "HR, 5 min",
+  "trend.title": "HR, {n} min",
   "trend.collecting": "HR trend is collecting",
 
   "alert.more": "+{n}",

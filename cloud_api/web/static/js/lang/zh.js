@@ -75,7 +75,7 @@ export const zh = {
   "data.blind": "非当前数据",
   "patient.none": "未关联病历",
   "patient.years": "{n} 岁",
-  "trend.title": "心率 5 分钟",
+  "trend.title": "心率 {n} 分钟",
   "trend.collecting": "正在积累心率趋势",
 
   "alert.onset": "起始",

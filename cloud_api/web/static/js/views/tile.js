@@ -1,6 +1,6 @@
 /** One bed on the central station. */
 
-import { drawMiniature, drawTrend } from "../curves.js";
+import { drawMiniature, drawTrend, trendMinutes } from "../curves.js";
 import { h, setAttribute, setText } from "../dom.js";
 import { ABSENT, interval, number, problem } from "../format.js";
 import { language, t } from "../i18n.js";
@@ -173,7 +173,7 @@ export class Tile {
     this.#drawn = key;
     if (strip) drawMiniature(this.#canvas, strip);
     else drawTrend(this.#canvas, points);
-    const title = points.length > 1 ? t("trend.title") : t("trend.collecting");
+    const title = points.length > 1 ? t("trend.title", { n: trendMinutes(points) }) : t("trend.collecting");
     setText(this.#curveTitle, strip ? "" : title);
   }
 }
