@@ -17,6 +17,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
+from fakes.tiny_model import tiny_bundle
 from paho.mqtt.enums import CallbackAPIVersion
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 from tuf.ngclient import Updater
@@ -25,7 +26,6 @@ from models.delivery.publishing import check_bundle, sign_and_lay_out
 from models.delivery.repository import Expiry, SignedRepository
 from models.evaluation.gates import Gates, Limit
 from models.registry.bundle import write_manifest
-from fakes.tiny_model import tiny_bundle
 from wardstream.contracts.codec import decode
 from wardstream.contracts.device import ModelAction, ModelCommand
 from wardstream.contracts.errors import ConfigurationError, RefusedError
