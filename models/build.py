@@ -85,6 +85,7 @@ def build(request: BuildRequest) -> BuiltModel:
             created_time_ns=request.created_time_ns,
             training_data=dict(everything.digests),
             metrics=_metrics(reports, everything, len(request.verdicts)),
+            shockable_operating_point=reports["shockable"].metrics["point"],
         ),
         request.bundle_dir,
     )

@@ -15,6 +15,7 @@ from models.datasets.windows import WindowTable
 from models.evaluation.harness import FoldBundles, FoldTrainer
 from models.evaluation.judgement import Judgement, judge_by_folds
 from models.evaluation.operating_points import points_without
+from models.evaluation.shockable import shockable_point_without
 from models.registry.bundle import BundleParts, golden_windows, runtime_of_graph, write_bundle
 from models.training.config import TrainingConfig
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
@@ -161,6 +162,7 @@ def fold_trainer(config: TrainingConfig, progress: BuildProgress) -> FoldTrainer
                 graph=graph,
                 golden_inputs=golden,
                 operating_points=points_without(folds.int8, config.operating_points, fold),
+                shockable_operating_point=shockable_point_without(folds.int8, fold),
                 created_time_ns=0,
                 training_data=dict(table.digests),
             )

@@ -258,8 +258,7 @@ class BedPipeline:
                 continue
             verdict = self._judge.judge(leads, group.ecg.weights)
             runtime = self._judge.runtime
-            points = {} if runtime is None else runtime.manifest.operating_points
-            self._memory.push(verdict, points, end_ns)
+            self._memory.push(verdict, None if runtime is None else runtime.manifest, end_ns)
 
     def _tell(self, findings: list[Finding], received_time_ns: int) -> list[PipelineOutput]:
         if self._pending:

@@ -1,5 +1,6 @@
 """When the model is asked, what of, and what its answers come to over some hops."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from wardstream.alerting.confirmation import Confirmation
 from wardstream.alerting.detection import RhythmSigns
 from wardstream.contracts.errors import TransientError
-from wardstream.contracts.model_manifest import RHYTHM_CLASSES
+from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ModelManifest
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
 from wardstream.inference.port import RhythmRuntime
 from wardstream.kernels.windows import WINDOW_S, WINDOW_SAMPLES, normalise_window
@@ -24,7 +25,6 @@ SHORT_RULE: Final = (6, 8)
 LONG_RULE: Final = (18, 20)
 """The same where a pulse contradicts: 5 s."""
 
-_ALARMING: Final = ("vf", "vt", "asystole")
 _DEFAULT_POINT: Final = 0.5  # where a manifest states no operating point
 _HALF_WINDOW_NS: Final = round(WINDOW_S * NS_PER_S / 2)
 
@@ -118,11 +118,19 @@ class RhythmJudge:
 
 
 class RhythmMemory:
-    """What the verdicts of the last hops come to, at the manifest's operating points."""
+    """What the verdicts of the last hops come to, at the manifest's operating points.
+
+    A fibrillating heart divides a model's belief between ``vf`` and ``vt``, so their sum is
+    what is confirmed, where the manifest states a point for it; the larger one names it.
+    Once named, it keeps its name until it is over, except that tachycardia may become
+    fibrillation.
+    """
 
     def __init__(self) -> None:
-        self._short = {name: Confirmation(*SHORT_RULE) for name in _ALARMING}
-        self._long = {name: Confirmation(*LONG_RULE) for name in _ALARMING}
+        self._short = {name: Confirmation(*SHORT_RULE) for name in ("shockable", "asystole")}
+        self._long = Confirmation(*LONG_RULE)
+        self._balance: deque[float] = deque(maxlen=SHORT_RULE[1])
+        self._is_vf = False
         self._signs: RhythmSigns | None = None
 
     @property
@@ -132,37 +140,56 @@ class RhythmMemory:
 
     def clear(self) -> None:
         """Forget all hops: the signal was interrupted."""
-        for confirmation in (*self._short.values(), *self._long.values()):
+        for confirmation in (*self._short.values(), self._long):
             confirmation.clear()
+        self._balance.clear()
+        self._is_vf = False
         self._signs = None
 
     def push(
-        self, verdict: RhythmVerdict | None, points: Mapping[str, float], end_ns: TimestampNs
+        self, verdict: RhythmVerdict | None, manifest: ModelManifest | None, end_ns: TimestampNs
     ) -> None:
         """Take note of the hop that ended at `end_ns`. One not judged counts as no hit."""
         probabilities = {} if verdict is None else verdict.probabilities
-        for name in _ALARMING:
-            hit = probabilities.get(name, 0.0) >= points.get(name, _DEFAULT_POINT)
-            self._short[name].push(hit, end_ns)
-            self._long[name].push(hit, end_ns)
+        shockable = manifest is not None and _is_shockable(probabilities, manifest)
+        self._short["shockable"].push(shockable, end_ns)
+        self._long.push(shockable, end_ns)
+        point = _point(manifest, "asystole")
+        self._short["asystole"].push(probabilities.get("asystole", 0.0) >= point, end_ns)
+        self._balance.append(probabilities.get("vf", 0.0) - probabilities.get("vt", 0.0))
         if verdict is None:
             self._signs = None
             return
+        confirmed = self._short["shockable"].confirmed
+        self._is_vf = sum(self._balance) >= 0 or (confirmed and self._is_vf)
+        since_ns = self._since()
         self._signs = RhythmSigns(
             probabilities=dict(probabilities),
-            vf=self._short["vf"].confirmed,
-            vt=self._short["vt"].confirmed,
+            vf=confirmed and self._is_vf,
+            vt=confirmed and not self._is_vf,
             asystole=self._short["asystole"].confirmed,
-            vf_long=self._long["vf"].confirmed,
-            vt_long=self._long["vt"].confirmed,
-            vf_since_ns=self._since("vf"),
-            vt_since_ns=self._since("vt"),
+            vf_long=self._long.confirmed and self._is_vf,
+            vt_long=self._long.confirmed and not self._is_vf,
+            vf_since_ns=since_ns,
+            vt_since_ns=since_ns,
         )
 
-    def _since(self, name: str) -> TimestampNs | None:
+    def _since(self) -> TimestampNs | None:
         # A window turns positive when about half of it shows the rhythm.
-        first_ns = self._short[name].first_hit_ns
+        first_ns = self._short["shockable"].first_hit_ns
         return None if first_ns is None else TimestampNs(first_ns - _HALF_WINDOW_NS)
+
+
+def _is_shockable(probabilities: Mapping[str, float], manifest: ModelManifest) -> bool:
+    vf, vt = probabilities.get("vf", 0.0), probabilities.get("vt", 0.0)
+    if manifest.shockable_operating_point is not None:
+        return vf + vt >= manifest.shockable_operating_point
+    return vf >= _point(manifest, "vf") or vt >= _point(manifest, "vt")
+
+
+def _point(manifest: ModelManifest | None, name: str) -> float:
+    points = {} if manifest is None else manifest.operating_points
+    return points.get(name, _DEFAULT_POINT)
 
 
 PROBABILITY_FEATURES: Final = {name: f"probability_{name}" for name in RHYTHM_CLASSES}

@@ -28,7 +28,7 @@ def _windows(judgement: Judgement, manifest: ModelManifest, model: str) -> Proto
 
 
 def _shockable(judgement: Judgement, manifest: ModelManifest, model: str) -> ProtocolReport:
-    return evaluate_shockable(judgement, model, manifest.metrics.get("shockable.point"))
+    return evaluate_shockable(judgement, model, manifest.shockable_operating_point)
 
 
 PROTOCOLS: Final[Mapping[str, Callable[[Judgement, ModelManifest, str], ProtocolReport]]] = {

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.datasets.windows import WindowTable
 from models.evaluation.intervals import rate_by_patient
 from models.evaluation.judgement import Judgement
 from models.evaluation.operating_points import point_at_specificity
@@ -86,15 +87,7 @@ def evaluate_shockable(
     """
     table = judgement.table
     rhythm = table.rhythm_of
-    chosen = np.isin(table.dataset_of, DATASETS) & (table.rows["transition_s"] >= TRANSITION_S)
-    chosen &= rhythm != "NOISE"
-    indices = np.flatnonzero(chosen)
-    truth = np.isin(rhythm[indices], _FIBRILLATION)
-    is_vt = rhythm[indices] == "VT"
-    rate = np.full(len(indices), np.nan)
-    rate[is_vt] = rate_per_min(table.filtered_mv[indices[is_vt]].astype(np.float32))
-    kept = ~is_vt | (rate > RAPID_PER_MIN)
-    indices, truth = indices[kept], (truth | is_vt)[kept]
+    indices, truth = _cases(table)
     score = shockable_score(judgement.probability[indices])
     points = _points(score, truth, judgement.fold[indices], point)
     decision = score >= points
@@ -114,6 +107,27 @@ def evaluate_shockable(
         correct = decision[mask] == truth[mask]
         report.add(f"per_rhythm.{group}", rate_by_patient(correct, patients[mask]))
     return report
+
+
+def shockable_point_without(judgement: Judgement, fold: int) -> float:
+    """Point of the decision at `SPECIFICITY`, chosen on all folds but `fold`."""
+    indices, truth = _cases(judgement.table)
+    score = shockable_score(judgement.probability[indices])
+    return point_at_specificity(score[~truth & (judgement.fold[indices] != fold)], SPECIFICITY)
+
+
+def _cases(table: WindowTable) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    # Windows the protocol asks about, and whether each is shockable.
+    rhythm = table.rhythm_of
+    chosen = np.isin(table.dataset_of, DATASETS) & (table.rows["transition_s"] >= TRANSITION_S)
+    chosen &= rhythm != "NOISE"
+    indices = np.flatnonzero(chosen)
+    truth = np.isin(rhythm[indices], _FIBRILLATION)
+    is_vt = rhythm[indices] == "VT"
+    rate = np.full(len(indices), np.nan)
+    rate[is_vt] = rate_per_min(table.filtered_mv[indices[is_vt]].astype(np.float32))
+    kept = ~is_vt | (rate > RAPID_PER_MIN)
+    return indices[kept], (truth | is_vt)[kept]
 
 
 def _points(

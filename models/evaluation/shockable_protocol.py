@@ -172,7 +172,7 @@ class _Models:
             runtime = load_runtime(request.bundle_dir or SHIPPED_BUNDLE)
             manifest = runtime.manifest
             self._runtimes = [runtime]
-            self._points = [manifest.metrics.get("shockable.point", _DEFAULT_POINT)]
+            self._points = [manifest.shockable_operating_point or _DEFAULT_POINT]
             self.name = f"{manifest.name}/{manifest.version} {manifest.sha256[:12]}"
 
     @property

@@ -64,7 +64,7 @@ class BundleParts:
         The ONNX file.
     golden_inputs : ndarray of float32, shape (n, 1, 1000)
         Windows of the qualification set; their answers are computed here.
-    operating_points, training_data, metrics : mapping
+    operating_points, shockable_operating_point, training_data, metrics
         As in `ModelManifest`.
     created_time_ns : int
         When it was exported.
@@ -78,6 +78,7 @@ class BundleParts:
     created_time_ns: int
     training_data: Mapping[str, str] = field(default_factory=dict[str, str])
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    shockable_operating_point: float | None = None
 
 
 def runtime_of_graph(graph: bytes) -> RhythmRuntime:
@@ -184,4 +185,5 @@ def _manifest(parts: BundleParts, golden: GoldenVectors) -> ModelManifest:
         created_time_ns=TimestampNs(parts.created_time_ns),
         training_data=dict(parts.training_data),
         metrics=dict(parts.metrics),
+        shockable_operating_point=parts.shockable_operating_point,
     )

@@ -157,7 +157,7 @@ _TABLE: Final[tuple[ConditionRule, ...]] = (
         _HIGH,
         definition="rate above 140 /min over 17 consecutive beats",
         source="ECG beats; contradicted by a slower pulse in PPG or arterial pressure",
-        silenced_by="no usable ECG lead; ends at 135 /min",
+        silenced_by="no usable ECG lead; not raised beside fibrillation; ends at 135 /min",
         disclosed_delay_s=8.0,
         latching=True,
     ),

@@ -144,7 +144,7 @@ def find_all(signs: BedSigns, is_active: IsActive) -> list[Finding]:
         _fibrillation(signs),
         _ventricular_tachycardia(signs),
         _bradycardia(signs, is_active(Condition.EXTREME_BRADYCARDIA)),
-        _tachycardia(signs, is_active(Condition.EXTREME_TACHYCARDIA)),
+        _tachycardia(signs, is_active),
         _channel_off(signs),
         _artefact(signs, contradicted),
         Finding(
@@ -205,10 +205,15 @@ def _fibrillation(signs: BedSigns) -> Finding:
     if rhythm is None or signs.usable_since_ns is None:
         return _unknown(Condition.VENTRICULAR_FIBRILLATION, signs)
     pulse = contradicting_pulse(signs)
+    # Shockable, named tachycardia, but without a rate to count: nobody may wait for one.
+    uncountable = math.isnan(_rate(signs.rr_ms, 4))
+    short, long = rhythm.vf, rhythm.vf_long
+    if uncountable:
+        short, long = short or rhythm.vt, long or rhythm.vt_long
     return Finding(
         condition=Condition.VENTRICULAR_FIBRILLATION,
         # A regular pulse does not silence fibrillation; it makes it prove itself for longer.
-        present=rhythm.vf_long if pulse is not None else rhythm.vf,
+        present=long if pulse is not None else short,
         time_ns=signs.time_ns,
         since_ns=rhythm.vf_since_ns,
         evidence=_rhythm_evidence(rhythm, "vf", pulse),
@@ -256,10 +261,14 @@ def _bradycardia(signs: BedSigns, active: bool) -> Finding:
     )
 
 
-def _tachycardia(signs: BedSigns, active: bool) -> Finding:
+def _tachycardia(signs: BedSigns, is_active: IsActive) -> Finding:
     condition = Condition.EXTREME_TACHYCARDIA
+    active = is_active(condition)
     rr_ms = signs.rr_ms[-TACHYCARDIA_INTERVALS:]
     if signs.usable_since_ns is None or rr_ms.size < TACHYCARDIA_INTERVALS:
+        return _unknown(condition, signs)
+    if not active and is_active(Condition.VENTRICULAR_FIBRILLATION):
+        # What the detector counts in a fibrillating ECG is no rate; one arrest, one alarm.
         return _unknown(condition, signs)
     rate = 60_000.0 / float(rr_ms.mean())
     if not rate > TACHYCARDIA_ENDS_PER_MIN:

@@ -95,6 +95,9 @@ class ModelManifest:
         What goes in and comes out.
     operating_points : dict of class to float
         Probability from which a class is held to be present, each in (0, 1).
+    shockable_operating_point : float or None
+        Sum of the probabilities of ``vf`` and ``vt`` from which a window is held to be
+        shockable, in (0, 2); the larger of the two names it. None: each class at its own point.
     window_s, hop_s : float
         Length of a window and the distance of two, in seconds.
     preprocessing : str
@@ -130,6 +133,7 @@ class ModelManifest:
     training_data: dict[str, str] = field(default_factory=dict[str, str])
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     min_agent_version: str = "0.1.0"
+    shockable_operating_point: float | None = None
 
     def __post_init__(self) -> None:
         if self.version < 1:
@@ -142,3 +146,10 @@ class ModelManifest:
                 raise OutOfRangeError(f"operating point for {name!r}, which is no class")
             if not 0 < point < 1:
                 raise OutOfRangeError(f"operating point of {name} is {point}, expected in (0, 1)")
+        if (
+            self.shockable_operating_point is not None
+            and not 0 < self.shockable_operating_point < 2
+        ):
+            raise OutOfRangeError(
+                f"shockable_operating_point is {self.shockable_operating_point}, expected in (0, 2)"
+            )
