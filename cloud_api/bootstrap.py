@@ -124,6 +124,7 @@ def build(settings: CloudSettings) -> CloudApi:
         ring=fan_out.ring,
     )
     people = sign_in_desk(pool, settings.session_secret.get_secret_value())
+    first_users = FirstUsers(people, _first_users(settings))
     parts = ApiParts(
         reads=PostgresReads(pool),
         sign_in=people,
@@ -135,6 +136,7 @@ def build(settings: CloudSettings) -> CloudApi:
             broker=link.is_connected,
             store=intake.store_is_up and ward.store_is_up,
             journal=fan_out.is_following,
+            users=first_users.are_there,
         ),
         metrics=metrics.exposition,
         static_dir=settings.static_dir or STATIC_DIR,
@@ -149,7 +151,7 @@ def build(settings: CloudSettings) -> CloudApi:
             intake,
             desk,
             ward,
-            FirstUsers(people, _first_users(settings)),
+            first_users,
             WebServer(app, settings.http_host, settings.http_port),
         ),
         app=app,

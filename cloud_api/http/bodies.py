@@ -74,6 +74,7 @@ class ReadyView(BaseModel):
     broker: bool
     store: bool
     journal: bool
+    users: bool
 
 
 class ProblemView(BaseModel):

@@ -25,11 +25,12 @@ class Readiness:
     broker: bool
     store: bool
     journal: bool
+    users: bool
 
     @property
     def is_ready(self) -> bool:
         """Whether all of it works."""
-        return self.broker and self.store and self.journal
+        return self.broker and self.store and self.journal and self.users
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

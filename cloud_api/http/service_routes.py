@@ -29,6 +29,7 @@ async def ready(parts: Parts) -> Response:
         "broker": state.broker,
         "store": state.store,
         "journal": state.journal,
+        "users": state.users,
     }
     return json_response(body, 200 if state.is_ready else 503)
 

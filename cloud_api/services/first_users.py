@@ -30,6 +30,12 @@ class FirstUsers:
     def __init__(self, desk: SignInDesk, users: Sequence[FirstUser]) -> None:
         self._desk = desk
         self._users = tuple(users)
+        self._created = not users
+
+    @property
+    def are_there(self) -> bool:
+        """Whether everybody can sign in; before that, a right password would be refused."""
+        return self._created
 
     async def run(self, stop: asyncio.Event) -> None:
         """Create them as soon as the store answers, then wait for `stop`."""
@@ -45,4 +51,5 @@ class FirstUsers:
                 waiting.pop(0)
             except TransientError:
                 await stopped_within(stop, backoff.next_s())
+        self._created = not waiting
         await stop.wait()

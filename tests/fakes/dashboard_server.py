@@ -38,7 +38,7 @@ class DashboardServer:
             feed=self.ward,
             models=self.ward,
             clock=time.time_ns,
-            readiness=lambda: Readiness(broker=True, store=True, journal=True),
+            readiness=lambda: Readiness(broker=True, store=True, journal=True, users=True),
             metrics=lambda: b"",
             static_dir=STATIC_DIR,
             secure_cookie=False,

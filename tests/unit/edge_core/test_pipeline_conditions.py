@@ -132,6 +132,8 @@ def test_fibrillation_is_raised_once_it_is_confirmed(make_bed) -> None:
     assert 21.5 < second < 27.0
     assert event.model_version == "rhythm-1"
     assert event.evidence["probability_vf"] == pytest.approx(0.94)
+    # What the detector counts in fibrillation is no rate: one arrest, one alarm.
+    assert Condition.EXTREME_TACHYCARDIA not in bed.onsets
 
 
 def test_against_a_regular_pulse_fibrillation_must_hold_longer_but_is_not_silenced(
