@@ -139,6 +139,29 @@ def _fold_trainer() -> FoldTrainer:
 app.command()(evaluate_command(_fold_trainer))
 
 
+@app.command("train-verifier")
+def train_verifier(
+    data: Annotated[
+        Path | None, typer.Option(help="Recordings, laid out like ../shared/data.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; the shipped one.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Learn which of a monitor's alarms are true; rhythm models of the folds are trained first."""
+    from models.evaluation.alarm_protocol import SHIPPED_VERIFIER, train_verifier
+    from models.evaluation.harness import EvaluationRequest
+
+    settings = _settings()
+    path = out or SHIPPED_VERIFIER
+    request = EvaluationRequest(
+        data_dir=data or settings.data_dir,
+        cache_dir=settings.cache_dir,
+        fold_bundles=_fold_trainer(),
+    )
+    verifier = train_verifier(request, path)
+    _say({"verifier": str(path), "points": dict(verifier.points)}, as_json=json)
+
+
 @app.command("init-repository")
 def init_repository(json: JsonFlag = False) -> None:
     """Create the signed repository and its keys; where it stands already, refresh it."""
