@@ -195,6 +195,15 @@ def outbox(
 
 
 @app.command()
+def bench(as_json: AsJson = False, model: ModelDir = _BUNDLE) -> None:
+    """Measure what one bed costs on this machine, beside other beat detectors."""
+    from edge_agent.bootstrap.benchmark import measure
+
+    _quiet_log()
+    print(json.dumps(measure(model), indent=None if as_json else 2))
+
+
+@app.command()
 def settings() -> None:
     """List every EDGE_* variable with its meaning and default."""
     from edge_agent.settings import describe

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from fakes.replaying import ReplayedAlert
 from numpy.typing import NDArray
-
-from edge_agent.core.replay import ReplayedAlert
 
 with warnings.catch_warnings():
     # wfdb 4.3 calls pandas in ways that pandas is about to drop, at import and in rdann.

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from fakes.bedside import BOOT_ID, chunks
 from fakes.recordings import Replay, read_leads
+from fakes.replaying import ReplayedAlert, replay
 
 from edge_agent.core.pipeline import BedPipeline
 from edge_agent.core.pipeline_types import PipelineConfig, PipelineIdentity
-from edge_agent.core.replay import ReplayedAlert, replay
 from wardstream.contracts.alert import AlertPriority, Transition
 from wardstream.contracts.waveform import GenerationMode
 from wardstream.inference.port import RhythmRuntime

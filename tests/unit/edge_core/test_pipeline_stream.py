@@ -16,9 +16,9 @@ from fakes.bedside import (
     pulse,
     regular,
 )
+from fakes.replaying import replay
 from fakes.rhythm_runtime import FakeRhythmRuntime
 
-from edge_agent.core.replay import replay
 from wardstream.alerting.engine import EngineSnapshot
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent, Condition, Presence
 from wardstream.contracts.codec import decode, encode
