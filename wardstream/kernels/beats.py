@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardstream.contracts.errors import OutOfRangeError
-from wardstream.kernels.compile import kernel
+from wardstream.kernels.compile import inlined, kernel
 from wardstream.kernels.filters import butterworth_highpass, butterworth_lowpass
 from wardstream.kernels.resample import TARGET_RATE_HZ
 
@@ -68,8 +68,12 @@ _STATE: Final = np.dtype(
 )  # fmt: skip
 _LEAD: Final = np.dtype(
     [("held", "f8"), ("sum", "f8"), ("level", "f8"), ("mean", "f8"), ("weight", "f8"),
-     ("z", "f8", (4,))]
+     ("a0", "f8"), ("a1", "f8"), ("b0", "f8"), ("b1", "f8")]
 )  # fmt: skip
+
+_SECTIONS: Final = np.concatenate(
+    [butterworth_highpass(6.0, TARGET_RATE_HZ), butterworth_lowpass(20.0, TARGET_RATE_HZ, 2)]
+)
 
 
 class QrsDetector:
@@ -93,18 +97,12 @@ class QrsDetector:
     def __init__(self, n_leads: int) -> None:
         if n_leads < 1:
             raise OutOfRangeError(f"n_leads is {n_leads}, expected at least 1")
-        rate = TARGET_RATE_HZ
-        self._sections = np.concatenate(
-            [butterworth_highpass(6.0, rate), butterworth_lowpass(20.0, rate, 2)]
-        )
         self._leads = np.zeros(n_leads, dtype=_LEAD)
-        self._raw = np.zeros((n_leads, _RING))
-        self._band = np.zeros((n_leads, _RING))
-        self._slope = np.zeros((n_leads, _RING))
+        self._history = np.zeros((3, n_leads, _RING))  # as sampled, in the band, its slope
         self._state = np.zeros(1, dtype=_STATE)
         self.weights = np.ones(n_leads)
-        self.beat_index = np.zeros(MAX_BEATS, dtype=np.int64)
-        self.known_index = np.zeros(MAX_BEATS, dtype=np.int64)
+        self._beats = np.zeros((2, MAX_BEATS), dtype=np.int64)
+        self.beat_index, self.known_index = self._beats
         self.reset()
 
     @property
@@ -122,7 +120,7 @@ class QrsDetector:
 
     def reset(self) -> None:
         """Forget everything: the next sample pushed is sample 0."""
-        for array in (self._leads, self._raw, self._band, self._slope, self._state):
+        for array in (self._leads, self._history, self._state):
             array[:] = 0
         self._leads["held"] = math.nan
         self._leads["level"] = _MIN_LEVEL
@@ -148,12 +146,11 @@ class QrsDetector:
             raise OutOfRangeError(
                 f"samples_mv has shape {samples_mv.shape}, expected ({self._leads.size}, n)"
             )
-        before = self.n_beats
-        _detect(
-            samples_mv, self._sections, self.weights, self._leads, self._raw, self._band,
-            self._slope, self._state[0], self.beat_index, self.known_index,
+        # Few arguments, and none made for the call: at 40 ms a packet the call is what costs.
+        return _detect(
+            samples_mv, _SECTIONS, self.weights, self._leads, self._history, self._state,
+            self._beats,
         )  # fmt: skip
-        return self.n_beats - before
 
     def last_beats(self, n: int) -> NDArray[np.int64]:
         """Sample indices of the last `n` beats, oldest first; fewer if there were fewer."""
@@ -167,16 +164,16 @@ def _detect(
     sections: NDArray[np.float64],
     weights: NDArray[np.float64],
     leads: Any,
-    raw: NDArray[np.float64],
-    band: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    state: Any,
-    beat_index: NDArray[np.int64],
-    known_index: NDArray[np.int64],
-) -> None:
+    history: NDArray[np.float64],
+    states: Any,
+    beats: NDArray[np.int64],
+) -> int:
+    state = states[0]
+    raw, band, slope = history[0], history[1], history[2]
+    before = state.n_beats
     for i in range(samples.shape[1]):
         n = state.n
-        feature = _feature(samples[:, i], sections, weights, leads, raw, band, slope, state)
+        feature = _feature(samples, i, sections, weights, leads, raw, band, slope, state)
         state.n = n + 1
         if n < state.learn_until:
             state.signal, state.noise = 1.0, 0.1
@@ -190,16 +187,18 @@ def _detect(
         if beat_at < 0:
             beat_at = _search_back(leads, slope, state)
         if beat_at >= 0:
-            k = state.n_beats % beat_index.size
-            beat_index[k] = _r_peak(beat_at, n, leads, raw)
-            known_index[k] = n
+            k = state.n_beats % beats.shape[1]
+            beats[0, k] = _r_peak(beat_at, n, leads, raw)
+            beats[1, k] = n
             state.n_beats += 1
         _grow_sensitive(leads, state)
+    return state.n_beats - before
 
 
-@kernel
+@inlined
 def _feature(
     samples: NDArray[np.float32],
+    i: int,
     sections: NDArray[np.float64],
     weights: NDArray[np.float64],
     leads: Any,
@@ -212,7 +211,7 @@ def _feature(
     total, weight_sum = 0.0, 0.0
     for c in range(leads.size):
         lead = leads[c]
-        mean = _feed(float(samples[c]), sections, lead, raw[c], band[c], slope[c], state.n)
+        mean = _feed(float(samples[c, i]), sections, lead, raw, band, slope, c, state.n)
         if state.n < state.learn_until:
             lead.level = max(lead.level, mean)
         lead.mean += _MEAN_GAIN * (mean - lead.mean)
@@ -224,7 +223,7 @@ def _feature(
     return total / weight_sum if weight_sum > 0 else 0.0
 
 
-@kernel
+@inlined
 def _feed(
     x: float,
     sections: NDArray[np.float64],
@@ -232,42 +231,49 @@ def _feed(
     raw: NDArray[np.float64],
     band: NDArray[np.float64],
     slope: NDArray[np.float64],
+    c: int,
     n: int,
 ) -> float:
+    # Whole arrays and a lead's number, not views of its rows: making a view costs more than
+    # all the arithmetic here.
     if math.isnan(x):
         x = 0.0 if math.isnan(lead.held) else lead.held
     else:
         if math.isnan(lead.held):
             # The first sample: as if it had always been there. The high-pass comes first and
             # holds such a level back, so only its own state is not zero.
-            lead.z[0] = -sections[0, 0] * x
-            lead.z[1] = sections[0, 2] * x
-            for k in range(raw.size):
-                raw[k] = x
+            lead.a0 = -sections[0, 0] * x
+            lead.a1 = sections[0, 2] * x
+            for k in range(raw.shape[1]):
+                raw[c, k] = x
         lead.held = x
-    raw[n & _MASK] = x
-    for s in range(2):
-        y = sections[s, 0] * x + lead.z[2 * s]
-        z0 = sections[s, 1] * x - sections[s, 3] * y + lead.z[2 * s + 1]
-        z1 = sections[s, 2] * x - sections[s, 4] * y
-        lead.z[2 * s] = z0 if abs(z0) > 1e-30 else 0.0
-        lead.z[2 * s + 1] = z1 if abs(z1) > 1e-30 else 0.0
-        x = y
-    band[n & _MASK] = x
-    rise = 2 * x + band[(n - 1) & _MASK] - band[(n - 3) & _MASK] - 2 * band[(n - 4) & _MASK]
-    slope[n & _MASK] = abs(rise) / 8
+    raw[c, n & _MASK] = x
+    y = sections[0, 0] * x + lead.a0
+    z0 = sections[0, 1] * x - sections[0, 3] * y + lead.a1
+    z1 = sections[0, 2] * x - sections[0, 4] * y
+    lead.a0 = z0 if abs(z0) > 1e-30 else 0.0
+    lead.a1 = z1 if abs(z1) > 1e-30 else 0.0
+    x = sections[1, 0] * y + lead.b0
+    z0 = sections[1, 1] * y - sections[1, 3] * x + lead.b1
+    z1 = sections[1, 2] * y - sections[1, 4] * x
+    lead.b0 = z0 if abs(z0) > 1e-30 else 0.0
+    lead.b1 = z1 if abs(z1) > 1e-30 else 0.0
+    band[c, n & _MASK] = x
+    rise = 2 * x + band[c, (n - 1) & _MASK]
+    rise = rise - band[c, (n - 3) & _MASK] - 2 * band[c, (n - 4) & _MASK]
+    slope[c, n & _MASK] = abs(rise) / 8
     if n & _MASK == 0:  # summed anew now and then, so that rounding never adds up
-        lead.sum = _sum_before(slope, n)
+        lead.sum = _sum_before(slope, c, n)
     else:
-        lead.sum += slope[n & _MASK] - slope[(n - _MEAN_WIDTH) & _MASK]
+        lead.sum += slope[c, n & _MASK] - slope[c, (n - _MEAN_WIDTH) & _MASK]
     return lead.sum / _MEAN_WIDTH
 
 
 @kernel
-def _sum_before(slope: NDArray[np.float64], n: int) -> float:
+def _sum_before(slope: NDArray[np.float64], c: int, n: int) -> float:
     total = 0.0
     for k in range(_MEAN_WIDTH):
-        total += slope[(n - k) & _MASK]
+        total += slope[c, (n - k) & _MASK]
     return total
 
 
@@ -329,7 +335,7 @@ def _accept(
     state.signal += gain * (height - state.signal)
     state.slope = steepness
     for c in range(leads.size):
-        mean = _sum_before(slope[c], at) / _MEAN_WIDTH
+        mean = _sum_before(slope, c, at) / _MEAN_WIDTH
         leads[c].level = max(leads[c].level + _LEVEL_GAIN * (mean - leads[c].level), _MIN_LEVEL)
     state.last_at = at
     state.missed, state.missed_at = 0.0, -1
@@ -339,7 +345,7 @@ def _accept(
 def _moves(at: int, leads: Any, slope: NDArray[np.float64]) -> bool:
     # Whether any lead that has a say moves as much as the smallest QRS.
     for c in range(leads.size):
-        if leads[c].weight > 0 and _sum_before(slope[c], at) > _MIN_LEVEL * _MEAN_WIDTH:
+        if leads[c].weight > 0 and _sum_before(slope, c, at) > _MIN_LEVEL * _MEAN_WIDTH:
             return True
     return False
 
@@ -380,7 +386,7 @@ def _r_peak(at: int, n: int, leads: Any, raw: NDArray[np.float64]) -> int:
     return where
 
 
-@kernel
+@inlined
 def _grow_sensitive(leads: Any, state: Any) -> None:
     n = state.n - 1
     quiet = n - state.last_at
