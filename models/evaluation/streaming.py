@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.recording import EcgSignal
+from wardstream.contracts.codes import Modality
 from wardstream.kernels.beats import QrsDetector
+from wardstream.kernels.quality import LIMITS, QualityMeter
 from wardstream.kernels.resample import TARGET_RATE_HZ, Resampler
 
 PACKET_S: Final = 0.04
@@ -39,20 +41,25 @@ def packets(samples: NDArray[np.float32], packet_samples: int) -> Iterator[NDArr
 
 
 def detect_beats(signal: EcgSignal, packet_s: float = PACKET_S) -> DetectedBeats:
-    """What the fused detector says of `signal`, with what had arrived when it said so."""
+    """What the fused detector says of `signal`, with what had arrived when it said so.
+
+    Leads are weighted by their quality, as the agent weighs them.
+    """
     rate_hz = signal.sampling_rate_hz
-    n_packet = max(1, round(packet_s * rate_hz))
-    resampler = Resampler(len(signal.samples_mv), rate_hz)
-    detector = QrsDetector(len(signal.samples_mv))
+    n_leads = len(signal.samples_mv)
+    resampler, detector = Resampler(n_leads, rate_hz), QrsDetector(n_leads)
+    quality = QualityMeter(n_leads, LIMITS[Modality.ECG])
     found: list[int] = []
     known: list[float] = []
     n_seen = 0
-    for packet in packets(signal.samples_mv, n_packet):
+    for packet in packets(signal.samples_mv, max(1, round(packet_s * rate_hz))):
         n_seen += packet.shape[1]
-        n_new = detector.push(np.ascontiguousarray(resampler.push(packet)))
-        for number in range(detector.n_beats - n_new, detector.n_beats):
-            found.append(int(detector.beat_index[number % len(detector.beat_index)]))
-            known.append(n_seen / rate_hz)
+        resampled = np.ascontiguousarray(resampler.push(packet))
+        quality.push(resampled)
+        detector.weights[:] = quality.score
+        if n_new := detector.push(resampled):
+            found.extend(detector.last_beats(n_new).tolist())
+            known.extend([n_seen / rate_hz] * n_new)
     times_s = np.asarray(found, dtype=np.float64) / TARGET_RATE_HZ
     order = np.argsort(times_s, kind="stable")
     return DetectedBeats(
