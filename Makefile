@@ -63,9 +63,10 @@ browser: setup ## Tests in a real Chromium
 	@$(BIN)/pytest -q tests/browser
 
 .PHONY: test
-test: setup-train ## Everything CI runs: check, then replay, integration and browser tests
-	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -q tests
+test: setup-train ## Everything CI runs: check, integration, browser
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory browser
 
 .PHONY: bench
 bench: setup ## Measure speed and memory; JSON on stdout
