@@ -31,7 +31,7 @@ def naive_beats(lead: NDArray[np.float32]) -> list[int]:
     """The same detector for one clean lead, written over whole arrays: no streaming, no rings,
     no search-back, no T waves; enough to check the arithmetic of the feature and threshold."""
     sections = np.concatenate(
-        [butterworth_highpass(6.0, 250.0), butterworth_lowpass(20.0, 250.0, 2)]
+        [butterworth_highpass(8.0, 250.0), butterworth_lowpass(20.0, 250.0, 2)]
     )
     band = lead.astype(float) - float(lead[0])
     for b0, b1, b2, a1, a2 in sections:
@@ -42,7 +42,7 @@ def naive_beats(lead: NDArray[np.float32]) -> list[int]:
         band = y[2:]
     padded = np.concatenate([np.zeros(4), band])
     slope = np.abs(2 * padded[4:] + padded[3:-1] - padded[1:-3] - 2 * padded[:-4]) / 8
-    mean = np.convolve(slope, np.full(25, 1 / 25))[: slope.size]
+    mean = np.convolve(slope, np.full(28, 1 / 28))[: slope.size]
     level, signal, noise = float(mean[:500].max()), 1.0, 0.1
     beats: list[int] = []
     last, peak, peak_at = -2000, 0.0, 0
@@ -55,7 +55,7 @@ def naive_beats(lead: NDArray[np.float32]) -> list[int]:
             continue
         gap, span = peak_at - last, signal - noise
         if gap > 50:
-            threshold = noise + 0.32 * span + 0.5 * span * math.exp((50 - gap) / 50)
+            threshold = noise + 0.42 * span + 0.5 * span * math.exp((50 - gap) / 50)
             if peak > threshold:
                 signal += 0.125 * (peak - signal)
                 level += 0.1 * (mean[peak_at] - level)
@@ -72,7 +72,8 @@ def naive_beats(lead: NDArray[np.float32]) -> list[int]:
 
 def test_it_agrees_with_the_naive_detector(ecg: NDArray[np.float32]) -> None:
     found, _ = all_beats(ecg[:1], [4096])
-    assert found == naive_beats(ecg[0])
+    # The beat under way as learning ends is found by search-back, which the naive one lacks.
+    assert [beat for beat in found if beat >= 500] == naive_beats(ecg[0])
     assert len(found) >= 34
 
 
