@@ -160,7 +160,8 @@ def feature_rows(
     rows: list[dict[str, float]] = []
     for i, record in enumerate(records):
         curves = read_alarm_curves(record.path, REACH_S)
-        rows.append(alarm_features(curves, runtime_of(record.block)))
+        row = alarm_features(curves, runtime_of(record.block))
+        rows.append(row | {"rule": float(rule_decision(record.alarm_type, row))})
         request.progress(i + 1, len(records), f"cinc2015/{record.path.name}")
     kept.parent.mkdir(parents=True, exist_ok=True)
     names = sorted({name for row in rows for name in row})
@@ -175,6 +176,7 @@ def _cache_path(
     digest = hashlib.sha256()
     sources = [*(CHECKOUT / "wardstream" / "kernels").glob("*.py")]
     sources += (CHECKOUT / "models" / "training").glob("*_features.py")
+    sources.append(CHECKOUT / "models" / "training" / "alarm_rules.py")
     for path in sorted(sources):
         digest.update(path.read_bytes())
     for record in records:

@@ -49,7 +49,7 @@ def alarm_features(curves: AlarmCurves, runtime: RhythmRuntime | None) -> Row:
     beats, quality = _beats(ecg)
     end = ecg.shape[1]
     row |= _rates(beats / TARGET_RATE_HZ - end / TARGET_RATE_HZ, "ecg")
-    row["ecg_quality"] = float(quality.max(initial=math.nan) if quality.size else math.nan)
+    row["ecg_quality"] = float(quality.max()) if quality.size else math.nan
     row |= _pulses(curves, Modality.PPG, "ppg", beats, end)
     row |= _pulses(curves, Modality.ARTERIAL_PRESSURE, "abp", beats, end)
     row |= _best_lead(curves, beats, quality)
@@ -225,7 +225,7 @@ def _model(curves: AlarmCurves, runtime: RhythmRuntime | None, quality: Floats) 
 
 
 def _together(row: Row) -> Row:
-    """What the best of two pulse channels says, and whether it agrees with the ECG."""
+    """What the believable pulse channels say, and what all channels agree on."""
     usable = [
         name for name in ("abp", "ppg") if row.get(f"{name}_quality", 0.0) > 0.5
         and row.get(f"{name}_n", 0.0) > 0
@@ -235,4 +235,8 @@ def _together(row: Row) -> Row:
         values = [row[f"{name}_{what}"] for name in usable if math.isfinite(row[f"{name}_{what}"])]
         found[f"pulse_least_{what}"] = min(values, default=math.nan)
         found[f"pulse_most_{what}"] = max(values, default=math.nan)
+        values += [row[f"ecg_{what}"]] if math.isfinite(row[f"ecg_{what}"]) else []
+        # The silence, the slowness and the speed that every channel confirms.
+        found[f"all_least_{what}"] = min(values, default=math.nan)
+        found[f"all_most_{what}"] = max(values, default=math.nan)
     return found
