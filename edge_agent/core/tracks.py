@@ -1,6 +1,7 @@
 """The kernels of each kind of channel, and what they know at their newest sample."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Final
 
@@ -32,7 +33,7 @@ _STALE_PULSE_SAMPLES: Final = 1250  # 5 s: an older pulse says nothing of now
 _MIN_AMPLITUDE: Final = {Modality.PPG: 0.01, Modality.ARTERIAL_PRESSURE: 5.0}
 
 
-class Track:
+class Track(ABC):
     """What every kind of channel has: a clock at 250 Hz and a quality."""
 
     def __init__(self, codes: tuple[str, ...], modality: Modality) -> None:
@@ -57,9 +58,9 @@ class Track:
         self._n_out = 0
         self.quality.reset()
 
+    @abstractmethod
     def advance(self, samples: NDArray[np.float32]) -> None:
         """Take in the next samples, shape (n_channels, n), in the unit of the code."""
-        raise NotImplementedError
 
     @property
     def off_s(self) -> dict[str, float]:
