@@ -34,7 +34,7 @@ _T_WAVE: Final = 90  # 360 ms: a peak within may be a T wave
 _T_WAVE_SLOPE: Final = 0.5  # and is one if less than half as steep as the beat before
 _CONFIRM: Final = 10  # a peak stands once the feature has fallen for 40 ms
 _FALL: Final = 0.9
-_THRESHOLD: Final = 0.42  # between the noise and the signal level
+_THRESHOLD: Final = 0.37  # between the noise and the signal level
 _EXTRA: Final = 0.5  # added right after a beat, fading with
 _EXTRA_FADE: Final = 50.0
 _SEARCH_BACK_RR: Final = 1.66
@@ -72,7 +72,7 @@ _LEAD: Final = np.dtype(
 )  # fmt: skip
 
 _SECTIONS: Final = np.concatenate(
-    [butterworth_highpass(8.0, TARGET_RATE_HZ), butterworth_lowpass(20.0, TARGET_RATE_HZ, 2)]
+    [butterworth_highpass(7.0, TARGET_RATE_HZ), butterworth_lowpass(20.0, TARGET_RATE_HZ, 2)]
 )
 
 

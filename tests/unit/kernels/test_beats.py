@@ -31,7 +31,7 @@ def naive_beats(lead: NDArray[np.float32]) -> list[int]:
     """The same detector for one clean lead, written over whole arrays: no streaming, no rings,
     no search-back, no T waves; enough to check the arithmetic of the feature and threshold."""
     sections = np.concatenate(
-        [butterworth_highpass(8.0, 250.0), butterworth_lowpass(20.0, 250.0, 2)]
+        [butterworth_highpass(7.0, 250.0), butterworth_lowpass(20.0, 250.0, 2)]
     )
     band = lead.astype(float) - float(lead[0])
     for b0, b1, b2, a1, a2 in sections:
@@ -55,7 +55,7 @@ def naive_beats(lead: NDArray[np.float32]) -> list[int]:
             continue
         gap, span = peak_at - last, signal - noise
         if gap > 50:
-            threshold = noise + 0.42 * span + 0.5 * span * math.exp((50 - gap) / 50)
+            threshold = noise + 0.37 * span + 0.5 * span * math.exp((50 - gap) / 50)
             if peak > threshold:
                 signal += 0.125 * (peak - signal)
                 level += 0.1 * (mean[peak_at] - level)
