@@ -94,14 +94,7 @@ def evaluate_qrs(request: EvaluationRequest) -> Outcome:
         report.metrics["noise"] = _noise(request, records, detectors)
     return Outcome(
         report=report,
-        predictions=PredictionTable(
-            ("record", "sample"),
-            [
-                (r.name, int(sample))
-                for r, samples in zip(records, beats, strict=True)
-                for sample in samples
-            ],
-        ),
+        predictions=_predictions(records, beats),
         confusions={"beats, by record (150 ms)": _confusion(records, beats)},
         worst=tuple(_worst(records, beats)),
         notes=_NOTES,
@@ -122,6 +115,15 @@ _NOTES: Final = (
         "The figures are of the development set."
     ),
 )
+
+
+def _predictions(records: Sequence[BeatRecord], found: Sequence[Found]) -> PredictionTable:
+    rows = [
+        (record.name, int(sample))
+        for record, samples in zip(records, found, strict=True)
+        for sample in samples
+    ]
+    return PredictionTable(("record", "sample"), rows)
 
 
 def read_beat_record(path: Path) -> BeatRecord:
