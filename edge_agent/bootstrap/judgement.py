@@ -17,6 +17,7 @@ from wardstream.alerting.engine import EngineSnapshot
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.contracts.waveform import GenerationMode, WaveformChunk
 from wardstream.inference.port import RhythmRuntime
+from wardstream.kernels.warm_up import warm_up as warm_up_kernels
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ def warm_up(runtime: RhythmRuntime | None, config: PipelineConfig) -> None:
     from edge_agent.adapters.scenario import Crisis, Event, Scenario
     from edge_agent.adapters.simulator import SimulatedPatient
 
+    # The simulated patient comes at one rate; a bed may come at any.
+    warm_up_kernels()
     arrest = Event(crisis=Crisis.VENTRICULAR_FIBRILLATION, at_s=5.0, for_s=7.0)
     patient = SimulatedPatient(Scenario(events=(arrest,)), seed=0)
     identity = PipelineIdentity(
