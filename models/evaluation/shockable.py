@@ -23,8 +23,8 @@ RAPID_PER_MIN: Final = 150.0
 SPECIFICITY: Final = 0.985
 """The decision's point keeps this specificity on the other folds."""
 
-_FIBRILLATION: Final = ("VF", "VFIB", "VFL")
-_GROUPS: Final = {
+FIBRILLATION: Final = ("VF", "VFIB", "VFL")
+GROUPS: Final = {
     "vf": ("VF", "VFIB"),
     "vfl": ("VFL",),
     "rapid_vt": ("VT",),
@@ -102,7 +102,7 @@ def evaluate_shockable(
     report.add("se", rate_by_patient(decision[truth], patients[truth]))
     report.add("sp", rate_by_patient(~decision[~truth], patients[~truth]))
     report.metrics["point"] = round(float(np.median(points)), 5)
-    for group, names in _GROUPS.items():
+    for group, names in GROUPS.items():
         mask = np.isin(rhythm[indices], names)
         correct = decision[mask] == truth[mask]
         report.add(f"per_rhythm.{group}", rate_by_patient(correct, patients[mask]))
@@ -122,7 +122,7 @@ def _cases(table: WindowTable) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     chosen = np.isin(table.dataset_of, DATASETS) & (table.rows["transition_s"] >= TRANSITION_S)
     chosen &= rhythm != "NOISE"
     indices = np.flatnonzero(chosen)
-    truth = np.isin(rhythm[indices], _FIBRILLATION)
+    truth = np.isin(rhythm[indices], FIBRILLATION)
     is_vt = rhythm[indices] == "VT"
     rate = np.full(len(indices), np.nan)
     rate[is_vt] = rate_per_min(table.filtered_mv[indices[is_vt]].astype(np.float32))

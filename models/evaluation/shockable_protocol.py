@@ -30,6 +30,8 @@ from models.evaluation.outcome import (
 from models.evaluation.report import ProtocolReport
 from models.evaluation.shockable import (
     DATASETS,
+    FIBRILLATION,
+    GROUPS,
     RAPID_PER_MIN,
     SPECIFICITY,
     TRANSITION_S,
@@ -52,17 +54,6 @@ from wardstream.inference.registry import load_runtime
 from wardstream.kernels.windows import WINDOW_S, record_windows
 
 STEP_S: Final = 1.0
-_FIBRILLATION: Final = ("VF", "VFIB", "VFL")
-_GROUPS: Final = {
-    "vf": ("VF", "VFIB"),
-    "vfl": ("VFL",),
-    "rapid_vt": ("VT",),
-    "sinus": ("N", "SBR", "NOD"),
-    "af": ("AFIB", "AFL"),
-    "asystole": ("ASYS",),
-    "paced": ("P", "PM"),
-    "other": ("B", "BI", "T", "PREX", "SVTA", "BII", "AB", "IVR", "VER", "HGEA"),
-}
 _DEFAULT_POINT: Final = 0.5
 
 
@@ -101,7 +92,7 @@ class JudgedRecord:
     @property
     def truth(self) -> NDArray[np.bool_]:
         """Whether each is."""
-        return np.isin(self.rhythm, _FIBRILLATION) | (self.rhythm == "VT")
+        return np.isin(self.rhythm, FIBRILLATION) | (self.rhythm == "VT")
 
     @property
     def counts(self) -> NDArray[np.bool_]:
@@ -275,7 +266,7 @@ def _figures(report: ProtocolReport, judged: Sequence[JudgedRecord]) -> None:
             report.confidence[name] = limits
     report.metrics["per_rhythm"] = {
         group: found
-        for group, names in _GROUPS.items()
+        for group, names in GROUPS.items()
         if (found := _group_figures(judged, names)) is not None
     }
 
@@ -320,11 +311,11 @@ def _predictions(judged: Sequence[JudgedRecord]) -> PredictionTable:
 
 def _confusion(judged: Sequence[JudgedRecord]) -> Confusion:
     counts: list[tuple[int, int]] = []
-    for names in _GROUPS.values():
+    for names in GROUPS.values():
         masks = [record.counts & np.isin(record.rhythm, names) for record in judged]
         yes = sum(int(r.decision[m].sum()) for r, m in zip(judged, masks, strict=True))
         counts.append((yes, sum(int(m.sum()) for m in masks) - yes))
-    return Confusion(truths=tuple(_GROUPS), decisions=("shockable", "not"), counts=tuple(counts))
+    return Confusion(truths=tuple(GROUPS), decisions=("shockable", "not"), counts=tuple(counts))
 
 
 def _worst(request: EvaluationRequest, judged: Sequence[JudgedRecord]) -> list[Strip]:
