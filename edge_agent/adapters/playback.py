@@ -10,96 +10,30 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.adapters.playback_blocks import (
+    BLOCK_S,
+    Block,
+    BlockCache,
+    ChannelGroup,
+    FrameReader,
+)
 from edge_agent.core.ports import Packet, Quarantined
 from wardstream.contracts.errors import ContractError
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs, sample_time_ns
-from wardstream.contracts.units import Unit
 from wardstream.contracts.waveform import NumericObservation, WaveformChunk
 
 logger = logging.getLogger(__name__)
 
-BLOCK_S: Final = 8.0
-"""Read at once, off the event loop; two of these are all that is held."""
-
 MAX_LAG_S: Final = 2.0
 """Later than this, packets are left out rather than caught up: a monitor has no memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelGroup:
-    """Channels of one rate and unit."""
-
-    codes: tuple[str, ...]
-    unit: Unit
-    samples_per_frame: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedNumeric:
-    """A monitor's numeric at a frame of the recording."""
-
-    frame: int
-    code: str
-    value: float
-    unit: Unit
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Frames `first` to `last` (half open) of every group."""
-
-    first: int
-    last: int
-    samples: tuple[NDArray[np.float32], ...]
-    """One per group, shape (n_channels, n_frames * samples_per_frame); NaN = not delivered."""
-    numerics: tuple[RecordedNumeric, ...] = ()
-
-
-class FrameReader(Protocol):
-    """Where the frames come from. `read` may block; it is called off the event loop."""
-
-    @property
-    def description(self) -> str:
-        """For people."""
-        ...
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Frames a second; a group has a whole number of samples in each."""
-        ...
-
-    @property
-    def n_frames(self) -> int | None:
-        """Length; None: it never ends."""
-        ...
-
-    @property
-    def groups(self) -> tuple[ChannelGroup, ...]:
-        """What a block holds."""
-        ...
-
-    @property
-    def quarantined(self) -> tuple[Quarantined, ...]:
-        """What is left out."""
-        ...
-
-    def read(self, first: int, last: int) -> Block:
-        """Frames `first` to `last`.
-
-        Raises
-        ------
-        UnreadableSourceError
-            They cannot be read.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,55 +73,6 @@ class Clocks:
     monotonic_ns: Callable[[], int]
 
 
-@dataclass(slots=True)
-class _Blocks:
-    """The block in use and the one being read ahead."""
-
-    reader: FrameReader
-    loop: bool
-    size: int
-    current: Block | None = None
-    ahead: "asyncio.Task[Block] | None" = None
-    ahead_first: int = field(default=-1)
-
-    async def holding(self, frame: int) -> Block:
-        """The block that holds `frame` of the recording."""
-        if self.current is not None and self.current.first <= frame < self.current.last:
-            return self.current
-        first = frame - frame % self.size
-        if self.ahead is not None and self.ahead_first == first:
-            self.current = await self.ahead
-        else:
-            self.drop()
-            self.current = await asyncio.to_thread(self.reader.read, *self._bounds(first))
-        self._read_ahead(self.current.last)
-        return self.current
-
-    def drop(self) -> None:
-        if self.ahead is not None:
-            self.ahead.cancel()
-        self.ahead = None
-
-    def _read_ahead(self, first: int) -> None:
-        n_frames = self.reader.n_frames
-        self.ahead = None
-        if n_frames is not None and first >= n_frames:
-            if not self.loop:
-                return
-            first = 0
-        self.ahead_first = first
-        self.ahead = asyncio.create_task(
-            asyncio.to_thread(self.reader.read, *self._bounds(first)), name="read ahead"
-        )
-        # A block that failed but is never reached is nobody's error.
-        self.ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-    def _bounds(self, first: int) -> tuple[int, int]:
-        n_frames = self.reader.n_frames
-        last = first + self.size
-        return first, last if n_frames is None else min(last, n_frames)
-
-
 class PlaybackSource:
     """`WaveformSource` that plays `reader` by `plan`."""
 
@@ -198,7 +83,7 @@ class PlaybackSource:
         self._rate_hz = reader.frame_rate_hz
         self._packet_s = plan.packet_ms / 1000
         self._first_frame = round(plan.start_s * self._rate_hz)
-        self._blocks = _Blocks(reader, plan.loop, max(1, round(BLOCK_S * self._rate_hz)))
+        self._blocks = BlockCache(reader, plan.loop, max(1, round(BLOCK_S * self._rate_hz)))
         self._newest_ns = TimestampNs(0)
         self._anchor_ns = TimestampNs(0)
         self._anchor_monotonic_ns = 0

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.adapters.playback import Block, ChannelGroup, RecordedNumeric
+from edge_agent.adapters.playback_blocks import Block, ChannelGroup, RecordedNumeric
 from edge_agent.adapters.scenario import RHYTHMS, Crisis, Scenario
 from edge_agent.core.ports import Quarantined
 from wardstream.contracts.units import Unit

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.adapters.playback import Block, ChannelGroup, RecordedNumeric
+from edge_agent.adapters.playback_blocks import Block, ChannelGroup, RecordedNumeric
 from edge_agent.adapters.wfdb_names import Mapping, map_channel
 from edge_agent.core.ports import Quarantined, UnreadableSourceError
 from wardstream.contracts.errors import OutOfRangeError

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from edge_agent.adapters.playback import FrameReader
-from edge_agent.settings import EdgeSettings, SimulatorSettings
+from edge_agent.adapters.playback_blocks import FrameReader
+from edge_agent.settings import EdgeSettings
+from edge_agent.settings.sources import EdfSettings, SimulatorSettings
 
 
 def open_reader(settings: EdgeSettings) -> FrameReader:
@@ -17,6 +18,10 @@ def open_reader(settings: EdgeSettings) -> FrameReader:
     source = settings.source
     if isinstance(source, SimulatorSettings):
         return simulated_patient(source.script, source.seed)
+    if isinstance(source, EdfSettings):
+        from edge_agent.adapters.edf_record import EdfReader
+
+        return EdfReader(source.record)
     return recording(source.record)
 
 

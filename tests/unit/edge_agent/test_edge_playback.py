@@ -7,14 +7,8 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from edge_agent.adapters.playback import (
-    Block,
-    ChannelGroup,
-    Clocks,
-    PlaybackPlan,
-    PlaybackSource,
-    RecordedNumeric,
-)
+from edge_agent.adapters.playback import Clocks, PlaybackPlan, PlaybackSource
+from edge_agent.adapters.playback_blocks import Block, ChannelGroup, RecordedNumeric
 from edge_agent.core.ports import Packet, Quarantined
 from wardstream.contracts.units import Unit
 

@@ -8,12 +8,11 @@ import pytest
 from edge_agent.adapters.scenario import Crisis, read_scenario
 from edge_agent.settings import (
     EdgeSettings,
-    SimulatorSettings,
-    WfdbSettings,
     load_settings,
     profile_schema,
     read_profile,
 )
+from edge_agent.settings.sources import SimulatorSettings, WfdbSettings
 from wardstream.contracts.errors import ConfigurationError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "firmware_configs"

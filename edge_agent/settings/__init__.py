@@ -11,7 +11,6 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -21,12 +20,14 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from edge_agent.settings.sources import KINDS, Section, SimulatorSettings, SourceSettings
+from edge_agent.settings.sources import SECTIONS as SOURCE_SECTIONS
 from wardstream.contracts.errors import ConfigurationError, ContractError
 from wardstream.contracts.identity import check_id
 from wardstream.contracts.waveform import GenerationMode
 
 PREFIX: Final = "EDGE_"
-_CHECKOUT: Final = Path(__file__).resolve().parents[1]
+_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 
 def _is_id(value: str) -> str:
@@ -39,11 +40,7 @@ def _is_id(value: str) -> str:
 Identifier = Annotated[str, AfterValidator(_is_id)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MqttSettings(_Section):
+class MqttSettings(Section):
     """The broker. Without this section the bed alarms alone and the outbox fills."""
 
     url: SecretStr = Field(description="mqtt://user:password@host:port, or mqtts:// for TLS")
@@ -75,29 +72,7 @@ class MqttSettings(_Section):
         )
 
 
-class _Playback(_Section):
-    pace: Literal["realtime", "fast"] = "realtime"
-    loop: bool = False
-    start_s: Annotated[float, Field(ge=0)] = 0.0
-    packet_ms: Annotated[int, Field(ge=10, le=1000)] = 40
-
-
-class WfdbSettings(_Playback):
-    """A recording, played as a device would deliver it."""
-
-    kind: Literal["wfdb"]
-    record: Path = Field(description="path of the record, without extension")
-
-
-class SimulatorSettings(_Playback):
-    """A simulated patient."""
-
-    kind: Literal["simulator"]
-    script: Path | None = Field(default=None, description="YAML scenario; without it, at rest")
-    seed: Annotated[int, Field(ge=0)] = 0
-
-
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Which model judges and where new ones come from."""
 
     bundle_dir: Path = _CHECKOUT / "models" / "artifacts" / "rhythm"
@@ -115,14 +90,14 @@ class ModelSettings(_Section):
         return self
 
 
-class OutboxSettings(_Section):
+class OutboxSettings(Section):
     """How much may wait for the cloud on the disk."""
 
     max_bytes: Annotated[int, Field(ge=1_000_000)] = 512_000_000
     max_age_s: Annotated[float, Field(ge=3600)] = 7 * 86_400.0
 
 
-class JudgementSettings(_Section):
+class JudgementSettings(Section):
     """What a site may set about alarms."""
 
     spo2_lower_percent: Annotated[float, Field(ge=50, le=100)] = 90.0
@@ -144,7 +119,7 @@ class EdgeSettings(BaseSettings):
     device_id: Identifier
     state_dir: Path
     generation_mode: GenerationMode
-    source: Annotated[WfdbSettings | SimulatorSettings, Field(discriminator="kind")]
+    source: SourceSettings
     mqtt: MqttSettings | None = None
     model: ModelSettings = ModelSettings()
     outbox: OutboxSettings = OutboxSettings()
@@ -232,7 +207,7 @@ def _unknown_variables(variables: Mapping[str, str]) -> list[str]:
 
 
 def _in_words(problem: Any) -> str:
-    path = "__".join(str(part) for part in problem["loc"] if part not in ("wfdb", "simulator"))
+    path = "__".join(str(part) for part in problem["loc"] if part not in KINDS)
     name = f"{PREFIX}{path.upper()}" if path else "settings"
     return f"{name}: {problem['msg']}"
 
@@ -254,7 +229,7 @@ def describe() -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     sections: dict[str, tuple[type[BaseModel], ...]] = {
         "mqtt": (MqttSettings,),
-        "source": (WfdbSettings, SimulatorSettings),
+        "source": SOURCE_SECTIONS,
         "model": (ModelSettings,),
         "outbox": (OutboxSettings,),
         "judgement": (JudgementSettings,),
