@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.recording import Recording
+from models.datasets.recording import Recording, record_paths
 from models.datasets.rr_windows import (
     WINDOW_S,
     RrWindow,
@@ -42,7 +42,12 @@ from models.evaluation.statistics import (
     sum_by_cluster,
 )
 from models.evaluation.streaming import detect_beats
-from wardstream.kernels.atrial import AF_POINT, AF_WEIGHTS
+from wardstream.kernels.atrial import (
+    AF_POINT,
+    AF_WEIGHTS,
+    MEMORY_WEIGHTS,
+    fused_probability,
+)
 
 N_FOLDS: Final = 5
 
@@ -61,13 +66,14 @@ def evaluate_af(request: EvaluationRequest) -> Outcome:
         for k in range(N_FOLDS):
             learning = [i for i in range(len(windows)) if fold[i] != k]
             weights = fit_weights([windows[i] for i in learning], features[learning])
-            score[fold == k] = scores(features[fold == k], weights)
+            own = np.flatnonzero(fold == k)
+            score[own] = scores([windows[i] for i in own], features[own], weights)
         folds = [
             sorted({w.patient for w, f in zip(windows, fold, strict=True) if f == k})
             for k in range(N_FOLDS)
         ]
     else:
-        score, folds = scores(features, AF_WEIGHTS), []
+        score, folds = scores(windows, features, AF_WEIGHTS), []
     report = ProtocolReport(
         protocol="af",
         model="kernels.atrial",
@@ -83,8 +89,13 @@ def evaluate_af(request: EvaluationRequest) -> Outcome:
 def read_windows(request: EvaluationRequest) -> list[RrWindow]:
     """Windows of mitdb, and of the RR-only sets that are there."""
 
+    n_records = len(record_paths(request.folder("mitdb")))
+    n_read = 0
+
     def beats_of(recording: Recording) -> Floats:
-        request.progress(0, 1, f"{recording.dataset}/{recording.record}")
+        nonlocal n_read
+        n_read += 1
+        request.progress(n_read, n_records, f"{recording.dataset}/{recording.record}")
         signal = recording.read()
         return detect_beats(signal, packet_s=1.0).samples / signal.sampling_rate_hz
 
@@ -96,7 +107,6 @@ def read_windows(request: EvaluationRequest) -> list[RrWindow]:
         windows += nsrdb_windows(data_dir / "rr_longterm" / "nsrdb")
     if (data_dir / "vitaldb_rhythm_labels").is_dir():
         windows += vitaldb_windows(data_dir / "vitaldb_rhythm_labels")
-    request.progress(1, 1, f"{len(windows)} windows")
     return windows
 
 
@@ -105,9 +115,23 @@ def fold_of(patient: str) -> int:
     return hashlib.sha256(patient.encode()).digest()[0] % N_FOLDS
 
 
-def scores(features: Floats, weights: Floats) -> Floats:
-    """`af_probability` of rows of features, NaN where they are."""
-    return 1 / (1 + np.exp(-np.clip(weights[0] + features @ weights[1:], -50, 50)))
+def scores(windows: Sequence[RrWindow], features: Floats, weights: Floats) -> Floats:
+    """Fused probability of each window, NaN where it has too few beats.
+
+    A window leans on those of its record that end where it begins, as the bed's stream does;
+    sampled windows (one in ten minutes) have none.
+    """
+    logits = weights[0] + features @ weights[1:]
+    place = {(w.dataset, w.record, round(w.start_s, 1)): i for i, w in enumerate(windows)}
+
+    def led_up_to(window: RrWindow) -> list[float]:
+        before = [
+            place.get((window.dataset, window.record, round(window.start_s - k * WINDOW_S, 1)))
+            for k in range(len(MEMORY_WEIGHTS))
+        ]
+        return [math.nan if i is None else float(logits[i]) for i in before]
+
+    return np.array([fused_probability(led_up_to(window)) for window in windows])
 
 
 def _figures(

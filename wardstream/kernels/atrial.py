@@ -5,6 +5,8 @@ intervals still agree (modal share) and whether patterns repeat (sample entropy)
 """
 
 import math
+from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -36,12 +38,27 @@ _LARGE_STEP: Final = 0.12  # of the mean
 # Logistic regression on the features, fitted by ``models.training.atrial`` on mitdb (detected
 # beats), afdb_rr, nsrdb and vitaldb_rhythm_labels; intercept first.
 AF_WEIGHTS: Final = np.array(
-    [-1.25196408, 4.18298862, -6.15871461, -24.2473808, 12.61064501, 7.65708955, -2.38663314,
-     0.03318277, 1.64477679]
+    [-1.20019898, 4.18268793, -6.20742542, -23.74252695, 12.53701927, 7.57879216, -2.5789592,
+     0.03377406, 1.64003667]
 )  # fmt: skip
 
-AF_POINT: Final = 0.6
-"""From here on it is held to be atrial fibrillation: 98 % specificity on every set, held out."""
+AF_POINT: Final = 0.5
+"""From this fused probability on it is held to be atrial fibrillation."""
+
+MEMORY_WEIGHTS: Final = (1.0, 0.5, 0.25)
+"""What the window that has just ended, the one before it, and the one before that, weigh."""
+
+_LOGIT_LIMIT: Final = 4.0  # one window, however sure, does not outvote two others for long
+
+AF_HOP_S: Final = 10.0
+"""The stream is judged this often."""
+
+_LAG_S: Final = 3.0  # search-back and late packets: by then the beats of a window are all known
+_LEAVE_POINT: Final = 0.35
+_HITS_TO_ENTER: Final = 2
+_HITS_TO_LEAVE: Final = 3
+_MAX_BEATS: Final = 256  # 30 s and the lag at the highest rate, with room
+_HOPS_A_WINDOW: Final = round(AF_WINDOW_S / AF_HOP_S)
 
 
 def rr_features(rr_ms: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,8 +101,134 @@ def af_probability(rr_ms: NDArray[np.float64], weights: NDArray[np.float64] = AF
     OutOfRangeError
         `rr_ms` is not one-dimensional.
     """
-    features = rr_features(rr_ms)
-    return 1.0 / (1.0 + math.exp(-min(max(weights[0] + float(weights[1:] @ features), -50), 50)))
+    return _logistic(_logit(rr_features(rr_ms), weights))
+
+
+def fused_probability(logits: Sequence[float]) -> float:
+    """Probability that it fibrillates now, from the windows that led up to now.
+
+    Parameters
+    ----------
+    logits : sequence of float
+        Of windows of `AF_WINDOW_S` end to end, the newest first; NaN where a window said nothing.
+        More than ``len(MEMORY_WEIGHTS)`` of them are not looked at.
+
+    Returns
+    -------
+    float
+        NaN where the newest window said nothing.
+
+    Notes
+    -----
+    Fibrillation lasts, runs of ectopic beats do not: what came before is evidence, and it is
+    causal. Each logit is limited to plus or minus 4.
+    """
+    if not logits or math.isnan(logits[0]):
+        return math.nan
+    total = weight = 0.0
+    for logit, share in zip(logits, MEMORY_WEIGHTS, strict=False):
+        if not math.isnan(logit):
+            total += share * min(max(logit, -_LOGIT_LIMIT), _LOGIT_LIMIT)
+            weight += share
+    return _logistic(total / weight)
+
+
+class AfDetector:
+    """Atrial fibrillation on the stream of beats of one bed.
+
+    Beats in, state out: every `AF_HOP_S` of the stream the window of 30 s that ended 3 s ago is
+    judged, with the two windows before it. It is there after two judgements in a row that say
+    so, gone after three that deny it; a window with too few beats changes nothing. The answer
+    depends on the beats, not on how packets were cut.
+
+    Attributes
+    ----------
+    probability : float
+        Of the newest judgement, NaN before the first or where there were too few beats.
+    present : bool or None
+        Whether it fibrillates; None until a window could be judged.
+    since_s : float
+        Begin of the window that first said so; NaN where it does not fibrillate.
+    """
+
+    def __init__(self, weights: NDArray[np.float64] = AF_WEIGHTS) -> None:
+        self._weights = weights
+        self._beats_s = np.empty(_MAX_BEATS)
+        self._n_logits = _HOPS_A_WINDOW * (len(MEMORY_WEIGHTS) - 1) + 1
+        self.restart(0.0)
+
+    def restart(self, start_s: float) -> None:
+        """Forget everything: the stream begins anew at `start_s`; no interval spans the break."""
+        self._n_beats = 0
+        self._next_s = start_s + AF_WINDOW_S + _LAG_S
+        self._logits: deque[float] = deque(maxlen=self._n_logits)
+        self._streak = 0
+        self.probability = math.nan
+        self.present: bool | None = None
+        self.since_s = math.nan
+
+    def push(self, beats_s: NDArray[np.float64], now_s: float) -> bool:
+        """Take in beats that became known, and judge what is due.
+
+        Parameters
+        ----------
+        beats_s : ndarray of float64, shape (n_beats,)
+            R peaks in seconds of the stream, in any order.
+        now_s : float
+            End of the newest sample.
+
+        Returns
+        -------
+        bool
+            Whether there was a new judgement.
+        """
+        if beats_s.size:
+            self._keep(beats_s)
+        judged = False
+        while now_s >= self._next_s:
+            self._judge(self._next_s - _LAG_S)
+            self._next_s += AF_HOP_S
+            judged = True
+        return judged
+
+    def _keep(self, beats_s: NDArray[np.float64]) -> None:
+        old = self._beats_s[: self._n_beats]
+        # Only what a later window reaches back to.
+        kept = np.concatenate((old[old >= self._next_s - _LAG_S - AF_WINDOW_S], beats_s))
+        kept.sort()
+        self._n_beats = min(kept.size, _MAX_BEATS)
+        self._beats_s[: self._n_beats] = kept[kept.size - self._n_beats :]
+
+    def _judge(self, end_s: float) -> None:
+        beats = self._beats_s[: self._n_beats]
+        inside = beats[(beats >= end_s - AF_WINDOW_S) & (beats < end_s)]
+        self._logits.appendleft(_logit(rr_features(np.diff(inside) * 1000.0), self._weights))
+        self.probability = fused_probability(list(self._logits)[::_HOPS_A_WINDOW])
+        if math.isnan(self.probability):
+            return
+        if self.present:
+            self._count(says_so=self.probability < _LEAVE_POINT, needed=_HITS_TO_LEAVE)
+        else:
+            self._count(says_so=self.probability >= AF_POINT, needed=_HITS_TO_ENTER)
+            if self.present:
+                self.since_s = end_s - AF_WINDOW_S - (_HITS_TO_ENTER - 1) * AF_HOP_S
+                return
+        if not self.present:
+            self.since_s = math.nan
+
+    def _count(self, *, says_so: bool, needed: int) -> None:
+        self.present = bool(self.present)
+        self._streak = self._streak + 1 if says_so else 0
+        if self._streak >= needed:
+            self.present, self._streak = not self.present, 0
+
+
+def _logit(features: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    return float(weights[0] + weights[1:] @ features)
+
+
+def _logistic(logit: float) -> float:
+    return math.nan if math.isnan(logit) else 1.0 / (1.0 + math.exp(-min(max(logit, -50.0), 50.0)))
 
 
 @kernel

@@ -3,6 +3,7 @@
 import numpy as np
 
 from wardstream.contracts.codes import Modality
+from wardstream.kernels.atrial import rr_features
 from wardstream.kernels.beats import QrsDetector
 from wardstream.kernels.intervals import rr_statistics
 from wardstream.kernels.pulse import PulseDetector
@@ -33,3 +34,4 @@ def warm_up() -> None:
     scratch = np.empty_like(window)
     normalise_window(window, np.empty((1, 1, WINDOW_SAMPLES), np.float32)[0, 0], scratch)
     rr_statistics(np.full(20, 800.0))
+    rr_features(np.full(20, 800.0))

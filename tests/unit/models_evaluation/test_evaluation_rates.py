@@ -1,6 +1,7 @@
 """Respiration and atrial fibrillation on recordings of their own, and the page that shows them."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,13 @@ from models.evaluation.report import ProtocolReport
 from models.evaluation.respiration_protocol import annotated_rate
 from models.evaluation.shockable_protocol import window_labels
 from models.training.atrial import features_of, fit_weights
-from wardstream.kernels.atrial import AF_POINT, AF_WEIGHTS, af_probability, rr_features
+from wardstream.kernels.atrial import (
+    AF_POINT,
+    AF_WEIGHTS,
+    af_probability,
+    fused_probability,
+    rr_features,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
@@ -83,16 +90,33 @@ def test_what_is_learned_from_some_patients_holds_on_others() -> None:
     weights = fit_weights(windows, features_of(windows))
     held_out = [rr_features(_af(1000 + i)) for i in range(20)]
     held_out += [rr_features(_sinus(1000 + i)) for i in range(20)]
-    found = scores(np.stack(held_out), weights) >= AF_POINT
+    strangers = [_window(_sinus(0), 0.0, 1000 + i) for i in range(len(held_out))]
+    found = scores(strangers, np.stack(held_out), weights) >= AF_POINT
     assert found[:20].mean() > 0.9
     assert not found[20:].any()
 
 
 def test_the_table_of_scores_is_the_kernels_own() -> None:
     rr_ms = _af(5)
-    assert scores(rr_features(rr_ms)[None, :], AF_WEIGHTS)[0] == pytest.approx(
-        af_probability(rr_ms)
-    )
+    alone = scores([_window(rr_ms, 1.0, 5)], rr_features(rr_ms)[None, :], AF_WEIGHTS)[0]
+    logit = math.log(af_probability(rr_ms) / (1 - af_probability(rr_ms)))
+    assert alone == pytest.approx(fused_probability([logit]))
+
+
+def test_a_window_leans_on_those_that_led_up_to_it_and_on_no_other_patient() -> None:
+    def at(record: int, start_s: float) -> RrWindow:
+        return replace(_window(_sinus(1), 0.0, record), start_s=start_s)
+
+    windows = [at(1, 0.0), at(1, 30.0), at(1, 60.0), at(2, 60.0), at(2, 600.0)]
+    features = np.zeros((5, 8))
+    features[:, 0] = [2.0, -1.0, 9.0, 9.0, -1.0]
+    weights = np.array([0.0, 1.0, *([0.0] * 7)])
+    found = scores(windows, features, weights)
+    assert found[0] == pytest.approx(fused_probability([2.0]))
+    assert found[1] == pytest.approx(fused_probability([-1.0, 2.0]))
+    assert found[2] == pytest.approx(fused_probability([9.0, -1.0, 2.0]))
+    assert found[3] == pytest.approx(fused_probability([9.0]))
+    assert found[4] == pytest.approx(fused_probability([-1.0]))
 
 
 def test_a_patient_keeps_its_fold_whoever_else_takes_part() -> None:
