@@ -30,10 +30,65 @@ class ModelUnreachableError(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A channel of the source that nobody judges, and why."""
+    """A channel or a message of the source that nobody judges, and why.
+
+    Attributes
+    ----------
+    channel : str
+        Which one, in the words of the source; never a patient's.
+    reason : str
+        Why, for people.
+    count : int
+        How often, for what comes again and again.
+    """
 
     channel: str
     reason: str
+    count: int = 1
+
+
+class SourceEventKind(StrEnum):
+    """What can happen to a source that is no sample."""
+
+    QUARANTINED = "quarantined"
+    """Something malformed, unknown or unstated came for the first time."""
+    CLOCK_STEP = "clock_step"
+    """The device set its clock, or began to count anew."""
+    GAP = "gap"
+    """Samples the device took never came; they are NaN."""
+    OVERFLOW = "overflow"
+    """More came than can be taken in; the oldest was dropped."""
+    LATE = "late"
+    """Something came after its place in time had passed."""
+    LOST = "lost"
+    """The device does not answer any more."""
+    BACK = "back"
+    """It answers again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceEvent:
+    """Something about the source that people or counters should know.
+
+    Attributes
+    ----------
+    kind : SourceEventKind
+        What happened.
+    channel : str
+        To which stream or channel.
+    text : str
+        In words.
+    time_ns : TimestampNs
+        When, on the host's clock.
+    amount : float
+        Samples of a gap or overflow, seconds of a clock step; 0 otherwise.
+    """
+
+    kind: SourceEventKind
+    channel: str
+    text: str
+    time_ns: TimestampNs
+    amount: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +105,15 @@ class Packet:
         End of the stretch on the clock of the data.
     lag_s : float
         How long after its due time the packet was handed over; 0 where it is not paced.
+    events : tuple of SourceEvent
+        What happened to the source since the packet before.
     """
 
     chunks: tuple[WaveformChunk, ...]
     observations: tuple[NumericObservation, ...]
     end_time_ns: TimestampNs
     lag_s: float = 0.0
+    events: tuple[SourceEvent, ...] = ()
 
 
 class WaveformSource(AbstractAsyncContextManager["WaveformSource"], Protocol):
@@ -270,6 +328,8 @@ class Measurements:
     n_refused_messages: int = 0
     n_resent: int = 0
     n_storage_failures: int = 0
+    source_events: dict[str, int] = field(default_factory=dict[str, int])
+    """How often each `SourceEventKind` happened."""
     decision_ms: list[float] = field(default_factory=list[float])
     """The newest `RECENT` times from packet in hand to packet judged, in milliseconds."""
     lag_ms: list[float] = field(default_factory=list[float])
