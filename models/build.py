@@ -75,11 +75,13 @@ def build(request: BuildRequest) -> BuiltModel:
         [*recordings_of(run.data_dir, config.datasets), *request.verdicts], run.cache_dir
     )
     n_epochs = max(round(float(np.median(folds.best_epochs))), 1)
+    final = train_on_all(everything, n_epochs, run)
     manifest = write_bundle(
         BundleParts(
             name=config.name,
             version=request.version,
-            graph=train_on_all(everything, n_epochs, run),
+            graph=final.int8,
+            original=final.fp32,
             golden_inputs=golden_windows(everything, config.seed),
             operating_points=choose_points(folds.int8, config.operating_points),
             created_time_ns=request.created_time_ns,
@@ -101,7 +103,12 @@ def _reports(folds: TrainedFolds, config: TrainingConfig, model: str) -> dict[st
         "windows": evaluate_class_windows(folds.int8, points, model),
         "shockable": evaluate_shockable(folds.int8, model),
         "quantization": evaluate_agreement(
-            folds.int8, folds.fp32, points, config.operating_points, model
+            folds.int8,
+            folds.fp32,
+            points,
+            config.operating_points,
+            model,
+            choices=[graph.to_report() for graph in folds.graphs],
         ),
     }
 

@@ -1,9 +1,11 @@
 """Networks of the folds and of everybody: trained where no checkpoint holds them yet."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ from models.registry.bundle import BundleParts, golden_windows, runtime_of_graph
 from models.training.config import TrainingConfig
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
 from wardstream.inference.port import RhythmRuntime
+
+if TYPE_CHECKING:
+    from models.quantization.choice import QuantizedGraph
 
 
 class BuildProgress(Protocol):
@@ -65,8 +70,8 @@ class TrainedFolds:
         Answers of the quantized graphs, each on the patients it never saw.
     fp32 : ndarray of float32, shape (n_windows, n_classes)
         Answers of the networks they came from.
-    graphs : tuple of bytes
-        Quantized graph of each fold.
+    graphs : tuple of QuantizedGraph
+        Of each fold, with the FP32 graph it came from.
     fold_of : mapping of patient to int
         Fold that did not learn from the patient.
     best_epochs : tuple of int
@@ -75,7 +80,7 @@ class TrainedFolds:
 
     int8: Judgement
     fp32: NDArray[np.float32]
-    graphs: tuple[bytes, ...]
+    graphs: tuple[QuantizedGraph, ...]
     fold_of: Mapping[str, int]
     best_epochs: tuple[int, ...]
 
@@ -92,7 +97,7 @@ def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
     fold_of = patient_folds(table.class_counts(), config.n_folds, config.seed)
     of_window = np.array([fold_of[patient] for patient in table.patients])[table.rows["recording"]]
     fp32 = np.zeros((len(table), len(RHYTHM_CLASSES)), dtype=np.float32)
-    graphs: list[bytes] = []
+    graphs: list[QuantizedGraph] = []
     best_epochs: list[int] = []
     for fold in range(config.n_folds):
         watched = (fold + 1) % config.n_folds if config.n_folds > 2 else -1
@@ -110,7 +115,7 @@ def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
         fp32[held_out] = logits_of(result.network, table, held_out).softmax(dim=1).numpy()
         graphs.append(_quantized(result.network, table, task.train, config))
         best_epochs.append(result.best_epoch)
-    runtimes: list[RhythmRuntime] = [runtime_of_graph(graph) for graph in graphs]
+    runtimes: list[RhythmRuntime] = [runtime_of_graph(graph.int8) for graph in graphs]
     int8 = judge_by_folds(runtimes, fold_of, table)
     # Kept beside the checkpoints: whose windows were judged how, for who looks into errors.
     np.savez_compressed(
@@ -125,7 +130,7 @@ def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
     )
 
 
-def train_on_all(table: WindowTable, n_epochs: int, run: TrainingRun) -> bytes:
+def train_on_all(table: WindowTable, n_epochs: int, run: TrainingRun) -> QuantizedGraph:
     """The quantized graph of a network that learned from every patient of `table`."""
     from models.training.fit import FitTask, fit
 
@@ -159,7 +164,8 @@ def fold_trainer(config: TrainingConfig, progress: BuildProgress) -> FoldTrainer
             parts = BundleParts(
                 name=config.name,
                 version=1,
-                graph=graph,
+                graph=graph.int8,
+                original=graph.fp32,
                 golden_inputs=golden,
                 operating_points=points_without(folds.int8, config.operating_points, fold),
                 shockable_operating_point=shockable_point_without(folds.int8, fold),
@@ -189,12 +195,18 @@ def cut(run: TrainingRun) -> WindowTable:
 
 def _quantized(
     network: Any, table: WindowTable, candidates: NDArray[np.intp], config: TrainingConfig
-) -> bytes:
+) -> QuantizedGraph:
+    from models.quantization.choice import quantize_within_gate
     from models.quantization.export import to_onnx
-    from models.quantization.static_int8 import calibration_indices, quantize
 
-    chosen = calibration_indices(table, candidates, config.quantization, config.seed)
-    return quantize(to_onnx(network), table.normalised(chosen))
+    return quantize_within_gate(
+        to_onnx(network),
+        table,
+        candidates,
+        config.quantization,
+        config.operating_points,
+        config.seed,
+    )
 
 
 def _augmenter(run: TrainingRun) -> Any:

@@ -1,6 +1,6 @@
 """Protocol ``quantization``: does the INT8 graph decide as the network it came from?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,38 @@ from models.evaluation.report import ProtocolReport
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
 
 
+def sensitivity_losses(
+    int8: Judgement, fp32: NDArray[np.float32], specificities: Mapping[str, float]
+) -> dict[str, float]:
+    """Points of sensitivity that INT8 loses at a fixed specificity; below 0 it gains.
+
+    Both models get the point that gives them that specificity on these very windows. Classes
+    that have no positive or no negative window are left out.
+    """
+    losses: dict[str, float] = {}
+    for name, specificity in specificities.items():
+        index = RHYTHM_CLASSES.index(name)
+        yes, no = positives(int8, name), negatives(int8, name)
+        if not yes.any() or not no.any():
+            continue
+        before, after = (
+            float(
+                (scores[yes, index] >= point_at_specificity(scores[no, index], specificity)).mean()
+            )
+            for scores in (fp32, int8.probability)
+        )
+        losses[name] = 100 * (before - after)
+    return losses
+
+
 def evaluate_agreement(
     int8: Judgement,
     fp32: NDArray[np.float32],
     points: Mapping[str, NDArray[np.float64]],
     specificities: Mapping[str, float],
     model: str,
+    *,
+    choices: Sequence[Mapping[str, object]] = (),
 ) -> ProtocolReport:
     """Agreement of decisions per class, and the sensitivity lost at a fixed specificity.
 
@@ -32,6 +58,8 @@ def evaluate_agreement(
         Specificity at which sensitivities are compared.
     model : str
         Name for the report.
+    choices : sequence of mapping
+        How each graph was quantized and what the ways lost, see `models.quantization.choice`.
     """
     report = ProtocolReport(
         protocol="quantization",
@@ -40,33 +68,22 @@ def evaluate_agreement(
         n_records=len(int8.table.records),
         folds=int8.fold_lists,
     )
-    agreements: list[float] = []
-    losses: list[float] = []
+    agreements: dict[str, float] = {}
     for name, limits in points.items():
         index = RHYTHM_CLASSES.index(name)
-        agreement = float(
-            ((int8.probability[:, index] >= limits) == (fp32[:, index] >= limits)).mean()
-        )
-        report.metrics[f"{name}.agreement"] = round(agreement, 5)
-        agreements.append(agreement)
-        yes, no = positives(int8, name), negatives(int8, name)
-        if yes.any() and no.any():
-            sensitivity = [
-                float(
-                    (
-                        scores[yes, index]
-                        >= point_at_specificity(scores[no, index], specificities[name])
-                    ).mean()
-                )
-                for scores in (fp32, int8.probability)
-            ]
-            loss = 100 * (sensitivity[0] - sensitivity[1])
-            report.metrics[f"{name}.se_loss_points"] = round(loss, 4)
-            losses.append(loss)
-    report.metrics["decision_agreement"] = round(min(agreements), 5)
-    report.metrics["max_se_loss_points"] = round(max(losses), 4)
+        same = (int8.probability[:, index] >= limits) == (fp32[:, index] >= limits)
+        agreements[name] = float(same.mean())
+    losses = sensitivity_losses(int8, fp32, specificities)
+    for name in points:
+        report.metrics[f"{name}.agreement"] = round(agreements[name], 5)
+        if name in losses:
+            report.metrics[f"{name}.se_loss_points"] = round(losses[name], 4)
+    report.metrics["decision_agreement"] = round(min(agreements.values(), default=1.0), 5)
+    report.metrics["max_se_loss_points"] = round(max(losses.values(), default=0.0), 4)
     report.metrics["argmax_agreement"] = round(
         float((int8.probability.argmax(axis=1) == fp32.argmax(axis=1)).mean()), 5
     )
     report.metrics["mean_abs_difference"] = round(float(np.abs(int8.probability - fp32).mean()), 6)
+    if choices:
+        report.support["choices"] = [dict(choice) for choice in choices]
     return report

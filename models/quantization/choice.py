@@ -1,0 +1,136 @@
+"""Post-training INT8 where it is good enough, quantization-aware training where it is not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from models.datasets.windows import WindowTable
+from models.evaluation.agreement import sensitivity_losses
+from models.evaluation.judgement import Judgement, infer_in_batches
+from models.quantization.accepted_by_tensorrt import tensorrt_problems
+from models.quantization.static_int8 import calibration_indices, quantize
+from models.registry.bundle import FP32_DIGEST, METHOD, runtime_of_graph
+from models.training.config import QuantizationConfig
+from wardstream.contracts.errors import OutOfRangeError
+
+MAX_LOSS_POINTS: Final = 0.5
+"""Points of sensitivity at a fixed specificity that no class may lose."""
+
+N_CHECKED: Final = 20_000
+N_LEARNED: Final = 6_000
+
+STATIC, AWARE = "static", "aware"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QuantizedGraph:
+    """An INT8 graph and where it came from.
+
+    Attributes
+    ----------
+    int8, fp32 : bytes
+        ONNX files. The first names the digest of the second in its metadata.
+    method : str
+        ``static`` or ``aware``.
+    losses : mapping of method to mapping of class to float
+        Points of sensitivity lost at a fixed specificity by every method that was tried, on
+        windows that the network may learn from: no held-out patient has a say in the choice.
+    """
+
+    int8: bytes
+    fp32: bytes
+    method: str
+    losses: Mapping[str, Mapping[str, float]]
+
+    def to_report(self) -> dict[str, Any]:
+        """The choice and the figures it rests on."""
+        return {
+            "method": self.method,
+            "max_loss_points_allowed": MAX_LOSS_POINTS,
+            "se_loss_points": {
+                method: {name: round(points, 4) for name, points in losses.items()}
+                for method, losses in self.losses.items()
+            },
+        }
+
+
+def quantize_within_gate(
+    original: onnx.ModelProto,
+    table: WindowTable,
+    candidates: NDArray[np.intp],
+    config: QuantizationConfig,
+    specificities: Mapping[str, float],
+    seed: int,
+) -> QuantizedGraph:
+    """`original` in INT8, by the cheaper way that loses no more than `MAX_LOSS_POINTS`.
+
+    Parameters
+    ----------
+    original : onnx.ModelProto
+        FP32 graph.
+    table : WindowTable
+        Windows; `candidates` are those of patients the network may learn from.
+    candidates : ndarray of intp
+        Indices into `table`.
+    config : QuantizationConfig
+        Which of them ranges are read from.
+    specificities : mapping of class to float
+        Where sensitivities are compared.
+    seed : int
+        Of every draw.
+
+    Raises
+    ------
+    OutOfRangeError
+        The quantized graph is not one TensorRT would take; every reason is named.
+    """
+    calibration = table.normalised(calibration_indices(table, candidates, config, seed))
+    generator = np.random.default_rng(seed)
+    checked = np.sort(generator.choice(candidates, min(N_CHECKED, len(candidates)), replace=False))
+    subset = replace(table, rows=table.rows[checked], filtered_mv=table.filtered_mv[checked])
+    fp32 = original.SerializeToString()
+    wanted = _answers(fp32, subset)
+
+    def losses_of(graph: bytes) -> dict[str, float]:
+        judgement = Judgement(
+            table=subset,
+            probability=_answers(graph, subset),
+            fold=np.full(len(subset), -1),
+            fold_lists=[],
+        )
+        return sensitivity_losses(judgement, wanted, specificities)
+
+    int8 = quantize(original, calibration)
+    losses = {STATIC: losses_of(int8)}
+    method = STATIC
+    if max(losses[STATIC].values(), default=0.0) > MAX_LOSS_POINTS:
+        # torch is imported only where it is needed.
+        from models.quantization.aware_training import train_aware
+
+        drawn = generator.choice(candidates, min(N_LEARNED, len(candidates)), replace=False)
+        learned = train_aware(
+            onnx.load_model_from_string(int8), original, table.normalised(np.sort(drawn))
+        ).SerializeToString()
+        losses[AWARE] = losses_of(learned)
+        if max(losses[AWARE].values()) < max(losses[STATIC].values()):
+            int8, method = learned, AWARE
+    return QuantizedGraph(int8=_named(int8, fp32, method), fp32=fp32, method=method, losses=losses)
+
+
+def _named(int8: bytes, fp32: bytes, method: str) -> bytes:
+    # In the metadata of the graph that is signed, so that nobody can pass off another origin.
+    model = onnx.load_model_from_string(int8)
+    problems = tensorrt_problems(model)
+    if problems:
+        raise OutOfRangeError(f"TensorRT would refuse the graph: {'; '.join(problems)}")
+    onnx.helper.set_model_props(model, {FP32_DIGEST: sha256(fp32).hexdigest(), METHOD: method})
+    return model.SerializeToString()
+
+
+def _answers(graph: bytes, table: WindowTable) -> NDArray[np.float32]:
+    return infer_in_batches(runtime_of_graph(graph), table, np.arange(len(table)))
