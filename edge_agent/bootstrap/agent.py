@@ -18,6 +18,7 @@ import msgspec
 from edge_agent import __version__
 from edge_agent.adapters.clock import SteadyClock
 from edge_agent.adapters.hook import CommandHook
+from edge_agent.adapters.memory import give_back
 from edge_agent.adapters.model_store import ModelStore
 from edge_agent.adapters.outbox import SqliteOutbox
 from edge_agent.adapters.playback import Clocks, PlaybackPlan, PlaybackSource
@@ -81,6 +82,7 @@ async def run_agent(settings: EdgeSettings, measurements: Measurements) -> None:
     with StateLock(settings.state_dir), ExitStack() as resources:
         agent = build(settings, measurements, loop)
         resources.enter_context(_quick_decisions())
+        give_back()
         if settings.metrics_port:
             resources.enter_context(_metrics(settings, agent))
         logger.info(
