@@ -65,13 +65,31 @@ class Bed:
 
     def ecg(self, now_ns: TimestampNs) -> EcgTrack | None:
         """The ECG group that is judged: the chosen one while it serves, else the first that does."""
+        oldest_ns = now_ns - LIVE_NS
+        chosen = self._chosen
+        if (
+            chosen is not None
+            and chosen.is_usable
+            and chosen.time_ns >= oldest_ns
+            and any(group.ecg is chosen for group in self.groups.values())
+        ):
+            return chosen
         tracks = [group.ecg for group in self.groups.values() if group.ecg is not None]
-        live = [track for track in tracks if track.time_ns >= now_ns - LIVE_NS]
-        if self._chosen in live and self._chosen.usable_since_ns is not None:
-            return self._chosen
-        usable = [track for track in live if track.usable_since_ns is not None]
+        live = [track for track in tracks if track.time_ns >= oldest_ns]
+        usable = [track for track in live if track.is_usable]
         self._chosen = next(iter(usable or live or tracks), None)
         return self._chosen
+
+    def is_attached(self, ecg: EcgTrack, now_ns: TimestampNs) -> bool:
+        """Whether `ecg` is live and no live channel may have been off for long."""
+        oldest_ns = now_ns - LIVE_NS
+        alive = False
+        for group in self.groups.values():
+            if group.end_time_ns >= oldest_ns:
+                if group.may_be_off:
+                    return False
+                alive = alive or group.ecg is ecg
+        return alive
 
     def signs(self, now_ns: TimestampNs, judge: RhythmJudge, memory: RhythmMemory) -> BedSigns:
         """What is known at `now_ns`."""

@@ -33,6 +33,11 @@ class FrameMaker:
         """The clock was set to `time_ns`: seconds may be described a second time."""
         self._second = time_ns // NS_PER_S
 
+    @property
+    def next_end_ns(self) -> int:
+        """End of the next second to be described; 0 before the first sample."""
+        return 0 if self._second is None else (self._second + 1) * NS_PER_S
+
     def due(self, complete_until_ns: int) -> TimestampNs | None:
         """Start of the next second if data is complete until its end, else None."""
         if self._second is None or (self._second + 1) * NS_PER_S > complete_until_ns:

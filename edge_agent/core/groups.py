@@ -1,5 +1,6 @@
 """Channels that arrive together: their order in time, their unit, their tracks."""
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -39,7 +40,7 @@ class ChannelGroup:
         self.quarantined: dict[str, str] = {}
         self.ecg: EcgTrack | None = None
         self.tracks: list[Track] = []
-        self._rows: list[list[int]] = []
+        self._parts: list[tuple[Track, slice | list[int]]] = []
         self._scale = np.ones((len(codes), 1), dtype=np.float32)
         self._offset = np.zeros((len(codes), 1), dtype=np.float32)
         self._block = max(1, int(BLOCK_S * sampling_rate_hz))
@@ -52,18 +53,31 @@ class ChannelGroup:
         """When the next sample is due."""
         return self.intake.end_time_ns
 
+    @property
+    def newest_ns(self) -> TimestampNs:
+        """End of the newest sample judged."""
+        return max((track.time_ns for track in self.tracks), default=self.end_time_ns)
+
+    @property
+    def may_be_off(self) -> bool:
+        """Whether any of its channels may have been off for long enough to be told."""
+        return any(track.may_be_off for track in self.tracks)
+
     def blocks(self, stretch: Stretch) -> Iterator[None]:
         """Let the kernels take in `stretch`, block by block; yields after each."""
         if stretch.restart:
             for track in self.tracks:
                 track.restart(stretch.start_time_ns)
-        self._count_missing(stretch)
         samples = stretch.samples
+        if math.isnan(np.minimum.reduce(samples, axis=None)):
+            self._count_missing(stretch)
+        if not samples.flags.writeable:
+            samples = samples.copy()  # kernels are compiled for arrays that may be written
         if self._converts:
             samples = samples * self._scale + self._offset
         for begin in range(0, samples.shape[1], self._block):
             block = samples[:, begin : begin + self._block]
-            for track, rows in zip(self.tracks, self._rows, strict=True):
+            for track, rows in self._parts:
                 track.advance(np.ascontiguousarray(block[rows]))
             yield
 
@@ -87,13 +101,13 @@ class ChannelGroup:
             if code.modality is Modality.ECG:
                 ecg_rows.append(row)
             else:
-                self.tracks.append(make_track(mdc, code.modality, sampling_rate_hz))
-                self._rows.append([row])
+                track = make_track(mdc, code.modality, sampling_rate_hz)
+                self._parts.append((track, slice(row, row + 1)))
         if ecg_rows:
             codes = tuple(self.codes[row] for row in ecg_rows)
             self.ecg = EcgTrack(codes, sampling_rate_hz)
-            self.tracks.insert(0, self.ecg)
-            self._rows.insert(0, ecg_rows)
+            self._parts.insert(0, (self.ecg, _as_slice(ecg_rows)))
+        self.tracks = [track for track, _ in self._parts]
 
     def _count_missing(self, stretch: Stretch) -> None:
         columns = _missing_columns(stretch.samples)
@@ -106,6 +120,12 @@ class ChannelGroup:
             self._missing[int(second)] = self._missing.get(int(second), 0) + int(count)
         while len(self._missing) > _KEPT_SECONDS:
             del self._missing[min(self._missing)]
+
+
+def _as_slice(rows: list[int]) -> slice | list[int]:
+    # Neighbours are taken as they lie, without a copy.
+    together = rows == list(range(rows[0], rows[-1] + 1))
+    return slice(rows[0], rows[-1] + 1) if together else rows
 
 
 def _missing_columns(samples: NDArray[np.float32]) -> NDArray[np.float64]:

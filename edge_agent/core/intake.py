@@ -69,6 +69,7 @@ class GroupIntake:
         self.counts = IntakeCounts()
         self._anchor_ns = TimestampNs(0)
         self._n_since_anchor = 0
+        self._end_ns = TimestampNs(0)
         self._boot_id = ""
         self._last_number = -1
         self._waiting: list[WaveformChunk] = []
@@ -76,15 +77,22 @@ class GroupIntake:
     @property
     def end_time_ns(self) -> TimestampNs:
         """When the next sample is due; 0 before the first."""
-        return sample_time_ns(self._anchor_ns, self.sampling_rate_hz, self._n_since_anchor)
+        return self._end_ns
 
     def push(self, chunk: WaveformChunk) -> list[Stretch]:
         """What can be judged now that `chunk` is here, in order.
 
         A chunk that overtook another waits up to 0.2 s of data for it.
         """
-        if chunk.samples.shape[1] == 0:
+        n_samples = chunk.samples.shape[1]
+        if n_samples == 0:
             return []
+        if self._follows(chunk):
+            # As nearly every chunk does, many times a second.
+            self._last_number += 1
+            start_ns = self._end_ns
+            self._move_on(n_samples)
+            return [Stretch(samples=chunk.samples, start_time_ns=start_ns)]
         if chunk.boot_id != self._boot_id:
             self._boot_id = chunk.boot_id
             self._waiting.clear()
@@ -99,6 +107,18 @@ class GroupIntake:
         self._waiting.append(chunk)
         self._waiting.sort(key=lambda held: held.sequence_number)
         return self._release()
+
+    def _follows(self, chunk: WaveformChunk) -> bool:
+        return (
+            chunk.sequence_number == self._last_number + 1
+            and chunk.boot_id == self._boot_id
+            and not self._waiting
+            and -JITTER_NS <= chunk.start_time_ns - self._end_ns <= JITTER_NS
+        )
+
+    def _move_on(self, n_samples: int) -> None:
+        self._n_since_anchor += n_samples
+        self._end_ns = sample_time_ns(self._anchor_ns, self.sampling_rate_hz, self._n_since_anchor)
 
     def _release(self) -> list[Stretch]:
         stretches: list[Stretch] = []
@@ -138,14 +158,15 @@ class GroupIntake:
         if samples.shape[1] == 0:
             self.counts.late += 1
             return []
-        start_ns = self.end_time_ns
-        self._n_since_anchor += samples.shape[1]
+        start_ns = self._end_ns
+        self._move_on(samples.shape[1])
         return [Stretch(samples=samples, start_time_ns=start_ns)]
 
     def _restart(self, chunk: WaveformChunk, *, clock_jumped: bool) -> Stretch:
         self.counts.clock_jumps += clock_jumped
         self._anchor_ns = chunk.start_time_ns
-        self._n_since_anchor = chunk.samples.shape[1]
+        self._n_since_anchor = 0
+        self._move_on(chunk.samples.shape[1])
         self._last_number = chunk.sequence_number
         return Stretch(
             samples=chunk.samples,

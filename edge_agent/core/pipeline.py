@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from edge_agent.core.bed import Bed
+from edge_agent.core.bed import LIVE_NS, Bed
 from edge_agent.core.frames import FrameMaker
 from edge_agent.core.groups import ChannelGroup
 from edge_agent.core.intake import IntakeCounts, Stretch
@@ -16,6 +16,7 @@ from edge_agent.core.pipeline_types import (
 from edge_agent.core.rhythm import PROBABILITY_FEATURES, RhythmJudge, RhythmMemory
 from edge_agent.core.strips import StripCutter
 from edge_agent.core.teller import AlertTeller
+from edge_agent.core.tracks import EcgTrack
 from wardstream.alerting.detection import find_all
 from wardstream.alerting.engine import EngineSnapshot, Finding
 from wardstream.alerting.limits import LimitRule, LimitState, observe_limit
@@ -113,11 +114,16 @@ class BedPipeline:
             if stretch.restart:
                 self._begin(group, stretch)
             for _ in group.blocks(stretch):
-                outputs.extend(self._judge_now(group, received_time_ns))
+                self._judge_now(group, received_time_ns, outputs)
         self._strips.keep(chunk)
         # The last packet of each second speaks for the others: it is due for a window as well.
         self._last_latency_ms = (self._clock_ns() - received_time_ns) / NS_PER_MS
-        outputs.extend(self._complete(self._bed.complete_until(self._now_ns)))
+        # While this group, which is live, has not delivered a second, no second is complete.
+        end_ns = group.end_time_ns
+        if end_ns >= self._frames.next_end_ns or end_ns < self._now_ns - LIVE_NS:
+            outputs.extend(self._complete(self._bed.complete_until(self._now_ns)))
+        elif self._strips.ordered:
+            outputs.extend(self._strips.due(self._now_ns))
         return outputs
 
     def observe(self, observation: NumericObservation) -> None:
@@ -233,22 +239,47 @@ class BedPipeline:
         else:
             self._frames.begin(stretch.start_time_ns)
 
-    def _judge_now(self, group: ChannelGroup, received_time_ns: int) -> list[PipelineOutput]:
-        newest_ns = max((track.time_ns for track in group.tracks), default=group.end_time_ns)
-        self._now_ns = TimestampNs(max(self._now_ns, newest_ns))
+    def _judge_now(
+        self, group: ChannelGroup, received_time_ns: int, outputs: list[PipelineOutput]
+    ) -> None:
+        newest_ns = group.newest_ns
+        if newest_ns > self._now_ns:
+            self._now_ns = newest_ns
         ecg = self._bed.ecg(self._now_ns)
         if group.ecg is not None:
-            self._ask_model(group, chosen=group.ecg is ecg)
+            if group.ecg.hop_is_due:
+                self._ask_model(group, chosen=group.ecg is ecg)
         elif ecg is not None and self._now_ns - ecg.time_ns < NS_PER_S:
-            return []  # the ECG's own packets decide; this one only informs them
+            return  # the ECG's own packets decide; this one only informs them
+        concerned = self._teller.concerned
+        if self._nothing_to_find(ecg):
+            # The usual case, many times a second: what is absent need not be found absent.
+            if not concerned and not self._pending:
+                return
+            wanted = concerned
+        else:
+            wanted = None
         findings = find_all(
-            self._bed.signs(self._now_ns, self._judge, self._memory), self._teller.is_active
+            self._bed.signs(self._now_ns, self._judge, self._memory),
+            self._teller.is_active,
+            wanted,
         )
-        findings.append(Finding(condition=Condition.NO_DATA, present=False, time_ns=self._now_ns))
-        findings.append(
-            Finding(condition=Condition.CLOCK_SKEW, present=False, time_ns=self._now_ns)
+        findings.extend(
+            Finding(condition=condition, present=False, time_ns=self._now_ns)
+            for condition in (Condition.NO_DATA, Condition.CLOCK_SKEW)
+            if condition in concerned
         )
-        return self._tell(findings, received_time_ns)
+        outputs.extend(self._tell(findings, received_time_ns))
+
+    def _nothing_to_find(self, ecg: EcgTrack | None) -> bool:
+        """Whether no condition of `find_all` can be present."""
+        return (
+            ecg is not None
+            and ecg.is_steady
+            and not self._memory.any_confirmed
+            and self._judge.runtime is not None
+            and self._bed.is_attached(ecg, self._now_ns)
+        )
 
     def _ask_model(self, group: ChannelGroup, *, chosen: bool) -> None:
         if group.ecg is None:

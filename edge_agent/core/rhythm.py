@@ -138,6 +138,12 @@ class RhythmMemory:
         """After the last hop; None when that was not judged."""
         return self._signs
 
+    @property
+    def any_confirmed(self) -> bool:
+        """Whether a shockable rhythm stands after the last hop, by either rule."""
+        signs = self._signs
+        return signs is not None and (signs.vf or signs.vt or signs.vf_long or signs.vt_long)
+
     def clear(self) -> None:
         """Forget all hops: the signal was interrupted."""
         for confirmation in (*self._short.values(), self._long):

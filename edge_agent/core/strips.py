@@ -52,9 +52,14 @@ class StripCutter:
         ):
             kept.clear()  # the clock was set back, or the curve is another one now
         kept.append(chunk)
-        horizon = chunk.end_time_ns - self._before_ns - self._after_ns - 2 * _GRACE_NS
-        while kept[0].end_time_ns < horizon:
+        horizon = chunk.start_time_ns - self._before_ns - self._after_ns - 2 * _GRACE_NS
+        while len(kept) > 1 and kept[1].start_time_ns < horizon:
             kept.popleft()
+
+    @property
+    def ordered(self) -> bool:
+        """Whether any strip is still to be cut."""
+        return bool(self._orders)
 
     def order(self, alert_id: str, time_ns: TimestampNs) -> None:
         """Cut a strip around `time_ns` for that alert as soon as it can be complete."""

@@ -1,6 +1,6 @@
 """From findings to numbered alert events: the engine's state, and everything said of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from edge_agent.core.pipeline_types import PipelineIdentity
 from wardstream.alerting.conditions import RULE_VERSION, RULES
@@ -36,6 +36,7 @@ class AlertTeller:
         self._clock_ns = clock_ns
         self._next_number = 0
         self._states = {condition: ConditionState(condition=condition) for condition in Condition}
+        self._concerned: set[Condition] = set()
         self._applied: list[str] = []
         if state is not None:
             self._applied.extend(state.applied_commands)
@@ -43,6 +44,12 @@ class AlertTeller:
                 self._states[alert.condition] = ConditionState(
                     condition=alert.condition, alert=alert
                 )
+                self._concerned.add(alert.condition)
+
+    @property
+    def concerned(self) -> Set[Condition]:
+        """Conditions of which it matters to hear that they are absent."""
+        return self._concerned
 
     @property
     def n_active(self) -> int:
@@ -69,8 +76,7 @@ class AlertTeller:
         events: list[AlertEvent] = []
         for finding in findings:
             state = self._states[finding.condition]
-            idle = state.alert is None and state.present_since_ns is None
-            if idle and not finding.present:
+            if not finding.present and finding.condition not in self._concerned:
                 continue  # the usual case, many times a second
             birthplace = Birthplace(
                 device_id=self._identity.device_id,
@@ -114,6 +120,10 @@ class AlertTeller:
     def _tell(self, outcome: Outcome, received_time_ns: int) -> list[AlertEvent]:
         state, changes = outcome
         self._states[state.condition] = state
+        if state.alert is None and state.present_since_ns is None:
+            self._concerned.discard(state.condition)
+        else:
+            self._concerned.add(state.condition)
         return [self._event(change, received_time_ns) for change in changes]
 
     def _event(self, change: Change, received_time_ns: int) -> AlertEvent:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.ring import SampleRing
-from wardstream.alerting.detection import PulseSigns
+from wardstream.alerting.detection import ASYSTOLE_S, OFF_AFTER_S, PulseSigns, is_rate_extreme
 from wardstream.contracts.codes import Modality, code_by_mdc
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.kernels.beats import MAX_BEATS, QrsDetector
@@ -21,6 +21,11 @@ from wardstream.kernels.windows import HOP_S, WINDOW_SAMPLES, LeadPreprocessor, 
 
 USABLE_SCORE: Final = 0.3
 """Signal quality from which a channel may be judged."""
+
+_OFF_BINS: Final = round(OFF_AFTER_S / (BIN_SAMPLES / TARGET_RATE_HZ)) - 1
+"""One less than it takes, so that rounding never decides whether a channel is looked at."""
+
+_SILENT_SAMPLES: Final = round(ASYSTOLE_S * TARGET_RATE_HZ)
 
 _RING_SAMPLES: Final = 2 * WINDOW_SAMPLES
 _BIN_S: Final = BIN_SAMPLES / TARGET_RATE_HZ
@@ -34,14 +39,22 @@ _MIN_AMPLITUDE: Final = {Modality.PPG: 0.01, Modality.ARTERIAL_PRESSURE: 5.0}
 
 
 class Track(ABC):
-    """What every kind of channel has: a clock at 250 Hz and a quality."""
+    """What every kind of channel has: a clock at 250 Hz and a quality.
+
+    Attributes
+    ----------
+    may_be_off : bool
+        A channel has been flat, at its rail or missing for about as long as matters.
+    """
 
     def __init__(self, codes: tuple[str, ...], modality: Modality) -> None:
         self.codes = codes
         self.labels = tuple(code_by_mdc(code).label for code in codes)
         self.quality = QualityMeter(len(codes), LIMITS[modality])
+        self.may_be_off = False
         self._start_ns = TimestampNs(0)
         self._n_out = 0
+        self._fifth = 0
 
     @property
     def time_ns(self) -> TimestampNs:
@@ -52,15 +65,33 @@ class Track(ABC):
         """Time of 250 Hz sample `index`."""
         return TimestampNs(self._start_ns + index * TARGET_PERIOD_NS)
 
+    @property
+    def n_out(self) -> int:
+        """250 Hz samples since the last restart."""
+        return self._n_out
+
     def restart(self, start_time_ns: TimestampNs) -> None:
         """Forget the curve: the next sample is the first of a new one."""
         self._start_ns = start_time_ns
-        self._n_out = 0
+        self._n_out = self._fifth = 0
+        self.may_be_off = False
         self.quality.reset()
 
     @abstractmethod
     def advance(self, samples: NDArray[np.float32]) -> None:
         """Take in the next samples, shape (n_channels, n), in the unit of the code."""
+
+    def _take_note(self, resampled: NDArray[np.float32]) -> bool:
+        # Counts and rates the samples; True where the quality was judged anew, five times a
+        # second: between those moments nothing that follows from it can change.
+        self._n_out += resampled.shape[1]
+        self.quality.push(resampled)
+        fifth = self._n_out // BIN_SAMPLES
+        if fifth == self._fifth:
+            return False
+        self._fifth = fifth
+        self.may_be_off = int(self.quality.flawed_bins.max()) >= _OFF_BINS
+        return True
 
     @property
     def off_s(self) -> dict[str, float]:
@@ -81,6 +112,9 @@ class EcgTrack(Track):
         self._filtered = SampleRing(len(codes), _RING_SAMPLES)
         self._qrs = QrsDetector(len(codes))
         self._next_hop = 0
+        self._next_end = window_end_index(0, HOP_S)
+        self._last_beat: int | None = None
+        self.rate_is_extreme = False
         self._usable_since: int | None = None
         self._flat_since: int | None = None
         self._unbroken_from = 0
@@ -94,7 +128,11 @@ class EcgTrack(Track):
         self._leads.reset()
         self._filtered.clear()
         self._qrs.reset()
+        self._qrs.weights[:] = 0.0
         self._next_hop = 0
+        self._next_end = window_end_index(0, HOP_S)
+        self._last_beat = None
+        self.rate_is_extreme = False
         self._usable_since = self._flat_since = None
         self._unbroken_from = 0
         self._beats = np.zeros(0, dtype=np.int64)
@@ -104,12 +142,17 @@ class EcgTrack(Track):
         """Take in the next samples of every lead, in mV."""
         resampled, filtered = self._leads.push(samples)
         self._filtered.push(filtered)
-        self._n_out += resampled.shape[1]
-        self.quality.push(resampled)
-        self._qrs.weights[:] = self.quality.score
-        if self._qrs.push(resampled):
+        judged_anew = self._take_note(resampled)
+        if judged_anew:
+            self._qrs.weights[:] = self.quality.score
+        found = self._qrs.push(resampled)
+        if found:
             self._beats = self._qrs.last_beats(MAX_BEATS)
-        self._follow_usability()
+            self._last_beat = int(self._beats[-1])
+        if judged_anew:
+            self._follow_usability()
+        if found or judged_anew:
+            self.rate_is_extreme = is_rate_extreme(self.rr_ms())
 
     def _follow_usability(self) -> None:
         usable = bool((self.quality.score >= USABLE_SCORE).any()) and not self._qrs.learning
@@ -128,14 +171,20 @@ class EcgTrack(Track):
 
     def due_windows(self) -> Iterator[tuple[TimestampNs, list[NDArray[np.float32]]]]:
         """Windows of every lead whose end has been passed, with that end."""
-        while (end := window_end_index(self._next_hop, HOP_S)) <= self._filtered.n_written:
+        while (end := self._next_end) <= self._n_out:
             self._next_hop += 1
+            self._next_end = window_end_index(self._next_hop, HOP_S)
             yield self.time_of(end), list(self._filtered.last(WINDOW_SAMPLES, end))
 
     @property
     def weights(self) -> NDArray[np.float64]:
         """Quality of each lead now, 0 where it is not to be judged."""
         return np.where(self.quality.score >= USABLE_SCORE, self.quality.score, 0.0)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a lead is fit to be judged."""
+        return self._usable_since is not None
 
     @property
     def usable_since_ns(self) -> TimestampNs | None:
@@ -148,9 +197,23 @@ class EcgTrack(Track):
         return None if self._flat_since is None else self.time_of(self._flat_since)
 
     @property
+    def hop_is_due(self) -> bool:
+        """Whether the end of a window has been passed."""
+        return self._next_end <= self._n_out
+
+    @property
+    def is_steady(self) -> bool:
+        """Fit to be judged, beating, and at no extreme rate: nothing in it can raise an alert."""
+        since = self._usable_since
+        if since is None or self.rate_is_extreme:
+            return False
+        last = self._last_beat
+        return self._n_out - (since if last is None or last < since else last) < _SILENT_SAMPLES
+
+    @property
     def last_beat_ns(self) -> TimestampNs | None:
         """R peak of the last beat."""
-        return self.time_of(int(self._beats[-1])) if self._beats.size else None
+        return None if self._last_beat is None else self.time_of(self._last_beat)
 
     def rr_ms(self) -> NDArray[np.float64]:
         """Intervals, oldest first, none across an interruption."""
@@ -193,8 +256,7 @@ class PulseTrack(Track):
     def advance(self, samples: NDArray[np.float32]) -> None:
         """Take in the next samples, shape (1, n)."""
         resampled = self._resampler.push(samples)
-        self._n_out += resampled.shape[1]
-        self.quality.push(resampled)
+        self._take_note(resampled)
         self._detector.push(resampled)
 
     @property
@@ -264,8 +326,7 @@ class BreathTrack(Track):
     def advance(self, samples: NDArray[np.float32]) -> None:
         """Take in the next samples, shape (1, n)."""
         resampled = self._resampler.push(samples)
-        self._n_out += resampled.shape[1]
-        self.quality.push(resampled)
+        self._take_note(resampled)
         self._detector.push(resampled)
 
     def rate_per_min(self) -> float:
@@ -289,9 +350,7 @@ class PlainTrack(Track):
 
     def advance(self, samples: NDArray[np.float32]) -> None:
         """Take in the next samples, shape (1, n)."""
-        resampled = self._resampler.push(samples)
-        self._n_out += resampled.shape[1]
-        self.quality.push(resampled)
+        self._take_note(self._resampler.push(samples))
 
 
 def make_track(code: str, modality: Modality, sampling_rate_hz: float) -> Track:

@@ -5,7 +5,7 @@ withholds an alert, and what contradicts is said in the evidence, never silently
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -135,24 +135,32 @@ class BedSigns:
 IsActive = Callable[[Condition], bool]
 """Whether an alert of that condition is on: hysteresis depends on it."""
 
+Active = Set[Condition]
+"""Those on which an alert is on."""
 
-def find_all(signs: BedSigns, is_active: IsActive) -> list[Finding]:
-    """Findings on every condition that `signs` can decide."""
-    asystole, contradicted = _asystole(signs)
+
+def find_all(
+    signs: BedSigns, is_active: IsActive, wanted: Collection[Condition] | None = None
+) -> list[Finding]:
+    """Findings on every condition that `signs` can decide, or on those of them `wanted`."""
+    active = {condition for condition in _DEPENDENT if is_active(condition)}
     return [
-        asystole,
-        _fibrillation(signs),
-        _ventricular_tachycardia(signs),
-        _bradycardia(signs, is_active(Condition.EXTREME_BRADYCARDIA)),
-        _tachycardia(signs, is_active),
-        _channel_off(signs),
-        _artefact(signs, contradicted),
-        Finding(
-            condition=Condition.MODEL_UNAVAILABLE,
-            present=not signs.model_available,
-            time_ns=signs.time_ns,
-        ),
+        find(signs, active)
+        for condition, find in _DETECTORS.items()
+        if wanted is None or condition in wanted
     ]
+
+
+def is_rate_extreme(rr_ms: NDArray[np.float64]) -> bool:
+    """Whether these intervals alone could raise an alert on the rate."""
+    if rr_ms.size < BRADYCARDIA_INTERVALS:
+        return False
+    if float(rr_ms[-BRADYCARDIA_INTERVALS:].min()) > 60_000.0 / BRADYCARDIA_PER_MIN:
+        return True
+    last = rr_ms[-TACHYCARDIA_INTERVALS:]
+    return last.size == TACHYCARDIA_INTERVALS and 60_000.0 / float(last.mean()) > (
+        TACHYCARDIA_PER_MIN
+    )
 
 
 def contradicting_pulse(signs: BedSigns) -> PulseSigns | None:
@@ -163,25 +171,31 @@ def contradicting_pulse(signs: BedSigns) -> PulseSigns | None:
     return None
 
 
-def _asystole(signs: BedSigns) -> tuple[Finding, bool]:
-    # Second value: the ECG is silent but a pulse contradicts.
+def _asystole(signs: BedSigns, _: Active) -> Finding:
     since_ns = _ecg_silent_since(signs)
     if since_ns is None:
-        return Finding(condition=Condition.ASYSTOLE, present=None, time_ns=signs.time_ns), False
+        return _unknown(Condition.ASYSTOLE, signs)
     silence_s = (signs.time_ns - since_ns) / NS_PER_S
-    silent = silence_s >= ASYSTOLE_S + BEAT_KNOWN_AFTER_S
-    recent = [pulse for pulse in signs.pulses if pulse.usable and pulse.n_recent >= 2]
+    silent = _is_silent(signs, since_ns)
+    recent = _pulsing(signs)
     # A silence that has only begun to be watched says nothing yet, for or against.
     undecided = not silent and not recent and since_ns != signs.last_beat_ns
     evidence = {"ecg_silence_s": silence_s, "n_pulses_4s": float(_most_recent(signs))}
-    finding = Finding(
+    return Finding(
         condition=Condition.ASYSTOLE,
         present=None if undecided else silent and not recent,
         time_ns=signs.time_ns,
         since_ns=since_ns,
         evidence=evidence,
     )
-    return finding, silent and bool(recent)
+
+
+def _is_silent(signs: BedSigns, since_ns: TimestampNs) -> bool:
+    return (signs.time_ns - since_ns) / NS_PER_S >= ASYSTOLE_S + BEAT_KNOWN_AFTER_S
+
+
+def _pulsing(signs: BedSigns) -> bool:
+    return any(pulse.usable and pulse.n_recent >= 2 for pulse in signs.pulses)
 
 
 def _ecg_silent_since(signs: BedSigns) -> TimestampNs | None:
@@ -200,7 +214,7 @@ def _most_recent(signs: BedSigns) -> int:
     return max((pulse.n_recent for pulse in signs.pulses if pulse.usable), default=0)
 
 
-def _fibrillation(signs: BedSigns) -> Finding:
+def _fibrillation(signs: BedSigns, _: Active) -> Finding:
     rhythm = signs.rhythm
     if rhythm is None or signs.usable_since_ns is None:
         return _unknown(Condition.VENTRICULAR_FIBRILLATION, signs)
@@ -221,7 +235,7 @@ def _fibrillation(signs: BedSigns) -> Finding:
     )
 
 
-def _ventricular_tachycardia(signs: BedSigns) -> Finding:
+def _ventricular_tachycardia(signs: BedSigns, _: Active) -> Finding:
     rhythm = signs.rhythm
     if rhythm is None or signs.usable_since_ns is None:
         return _unknown(Condition.VENTRICULAR_TACHYCARDIA, signs)
@@ -240,13 +254,13 @@ def _ventricular_tachycardia(signs: BedSigns) -> Finding:
     )
 
 
-def _bradycardia(signs: BedSigns, active: bool) -> Finding:
+def _bradycardia(signs: BedSigns, active: Active) -> Finding:
     condition = Condition.EXTREME_BRADYCARDIA
     rr_ms = signs.rr_ms[-BRADYCARDIA_INTERVALS:]
     if signs.usable_since_ns is None or rr_ms.size < BRADYCARDIA_INTERVALS:
         return _unknown(condition, signs)
     rate = 60_000.0 / float(rr_ms.mean())
-    if active:
+    if condition in active:
         present = _rate(signs.rr_ms, 2) < BRADYCARDIA_ENDS_PER_MIN
     else:
         present = float(rr_ms.min()) > 60_000.0 / BRADYCARDIA_PER_MIN
@@ -261,32 +275,32 @@ def _bradycardia(signs: BedSigns, active: bool) -> Finding:
     )
 
 
-def _tachycardia(signs: BedSigns, is_active: IsActive) -> Finding:
+def _tachycardia(signs: BedSigns, active: Active) -> Finding:
     condition = Condition.EXTREME_TACHYCARDIA
-    active = is_active(condition)
+    standing = condition in active
     rr_ms = signs.rr_ms[-TACHYCARDIA_INTERVALS:]
     if signs.usable_since_ns is None or rr_ms.size < TACHYCARDIA_INTERVALS:
         return _unknown(condition, signs)
-    if not active and is_active(Condition.VENTRICULAR_FIBRILLATION):
+    if not standing and Condition.VENTRICULAR_FIBRILLATION in active:
         # What the detector counts in a fibrillating ECG is no rate; one arrest, one alarm.
         return _unknown(condition, signs)
     rate = 60_000.0 / float(rr_ms.mean())
     if not rate > TACHYCARDIA_ENDS_PER_MIN:
         return Finding(condition=condition, present=False, time_ns=signs.time_ns)
     unbroken = float(rr_ms.max()) < _LOST_BEAT * float(np.median(rr_ms))
-    present = active or rate > TACHYCARDIA_PER_MIN
+    present = standing or rate > TACHYCARDIA_PER_MIN
     pulse = contradicting_pulse(signs)
     slower = pulse is not None and rate > _PULSE_DIFFERS * pulse.rate_per_min
     return Finding(
         condition=condition,
-        present=present and (unbroken or active) and not slower,
+        present=present and (unbroken or standing) and not slower,
         time_ns=signs.time_ns,
         since_ns=_before(signs, rr_ms),
         evidence={"rate_per_min": rate} | _pulse_evidence(pulse),
     )
 
 
-def _channel_off(signs: BedSigns) -> Finding:
+def _channel_off(signs: BedSigns, _: Active) -> Finding:
     off = {label: s for label, s in signs.channels_off_s.items() if s >= OFF_AFTER_S}
     blind = signs.has_ecg and signs.usable_since_ns is None
     return Finding(
@@ -298,7 +312,9 @@ def _channel_off(signs: BedSigns) -> Finding:
     )
 
 
-def _artefact(signs: BedSigns, contradicted: bool) -> Finding:
+def _artefact(signs: BedSigns, _: Active) -> Finding:
+    since_ns = _ecg_silent_since(signs)
+    contradicted = since_ns is not None and _is_silent(signs, since_ns) and _pulsing(signs)
     all_off = signs.all_leads_flat_since_ns is not None
     unfit = signs.has_ecg and signs.usable_since_ns is None and not all_off
     return Finding(
@@ -306,6 +322,14 @@ def _artefact(signs: BedSigns, contradicted: bool) -> Finding:
         present=unfit or contradicted,
         time_ns=signs.time_ns,
         evidence={"n_pulses_4s": float(_most_recent(signs))} if contradicted else {},
+    )
+
+
+def _model_unavailable(signs: BedSigns, _: Active) -> Finding:
+    return Finding(
+        condition=Condition.MODEL_UNAVAILABLE,
+        present=not signs.model_available,
+        time_ns=signs.time_ns,
     )
 
 
@@ -332,3 +356,23 @@ def _pulse_evidence(pulse: PulseSigns | None) -> dict[str, float]:
     if pulse is None or math.isnan(pulse.rate_per_min):
         return {}
     return {"pulse_rate_per_min": pulse.rate_per_min}
+
+
+# In the order in which they are told.
+_DETECTORS: Final[Mapping[Condition, Callable[[BedSigns, Active], Finding]]] = {
+    Condition.ASYSTOLE: _asystole,
+    Condition.VENTRICULAR_FIBRILLATION: _fibrillation,
+    Condition.VENTRICULAR_TACHYCARDIA: _ventricular_tachycardia,
+    Condition.EXTREME_BRADYCARDIA: _bradycardia,
+    Condition.EXTREME_TACHYCARDIA: _tachycardia,
+    Condition.LEAD_OFF: _channel_off,
+    Condition.ARTEFACT: _artefact,
+    Condition.MODEL_UNAVAILABLE: _model_unavailable,
+}
+
+_DEPENDENT: Final = (
+    Condition.EXTREME_BRADYCARDIA,
+    Condition.EXTREME_TACHYCARDIA,
+    Condition.VENTRICULAR_FIBRILLATION,
+)
+"""Conditions whose alerts have a say in findings."""
