@@ -4,14 +4,22 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
+from edge_agent.adapters.outbox_book import Book
+from edge_agent.adapters.outbox_file import (
+    FILE_NAME,
+    connect,
+    is_corrupt,
+    is_refused,
+    open_checked,
+    read_stats,
+    readable_alerts,
+    set_aside,
+)
 from edge_agent.core.outbox_port import (
-    DROP_ORDER,
-    DropRule,
     OutboxBatch,
     OutboxLimits,
     OutboxStats,
@@ -20,66 +28,13 @@ from edge_agent.core.outbox_port import (
     StoredGap,
     StoredMessage,
 )
-from edge_agent.core.retention import merge_gaps
-from wardstream.contracts.identity import GapNotice, Lane
+from wardstream.contracts.identity import Lane
+
+__all__ = ["SqliteOutbox", "read_stats"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-FILE_NAME: Final = "outbox.sqlite3"
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS message (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    boot_id TEXT NOT NULL,
-    lane TEXT NOT NULL,
-    sequence_number INTEGER NOT NULL,
-    stored_time_ns INTEGER NOT NULL,
-    payload BLOB NOT NULL,
-    UNIQUE (lane, boot_id, sequence_number)
-) STRICT;
-CREATE INDEX IF NOT EXISTS message_by_lane ON message (lane, position);
-CREATE TABLE IF NOT EXISTS numbered (
-    boot_id TEXT NOT NULL,
-    lane TEXT NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    PRIMARY KEY (boot_id, lane)
-) STRICT;
-CREATE TABLE IF NOT EXISTS gap (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    boot_id TEXT NOT NULL,
-    lane TEXT NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    covered INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE TABLE IF NOT EXISTS engine (one INTEGER PRIMARY KEY CHECK (one = 1), snapshot BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS command (command_id TEXT PRIMARY KEY, stored_time_ns INTEGER NOT NULL) STRICT;
-"""
-
-_WAITING: Final = "SELECT lane, count(*), sum(length(payload)) FROM message GROUP BY lane"
-_NUMBERED: Final = "SELECT lane, sum(last - first + 1) FROM numbered GROUP BY lane"
-
-# What a refused disk looks like; anything else sqlite3 raises as DatabaseError is corruption.
-_REFUSED: Final = (
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_AUTH,
-)
-_EVER_NS: Final = 2**63 - 1
-
-_CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 
 
 class SqliteOutbox:
@@ -89,6 +44,9 @@ class SqliteOutbox:
     before `append` returns), everything else with ``NORMAL`` (a power cut may take the last
     moments, never the order). A third one reads, so that sending never waits for a sync.
 
+    A disk that refuses the file when it is to be opened does not keep a bed from being
+    watched: reading and writing raise `StorageError`, and every write tries to open it again.
+
     Parameters
     ----------
     folder : Path
@@ -97,33 +55,32 @@ class SqliteOutbox:
         Named in gap notices.
     limits : OutboxLimits
         How much may wait.
-
-    Raises
-    ------
-    StorageError
-        The folder cannot be written.
     """
 
     def __init__(self, folder: Path, device_id: str, limits: OutboxLimits) -> None:
         self._path = folder / FILE_NAME
-        self._device_id = device_id
-        self._limits = limits
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
-        self._freed: dict[tuple[str, Lane], int] = {}
-        self._last_by_stream: dict[tuple[str, Lane], int] = {}
+        self._book = Book(device_id, limits)
+        self._alerts: sqlite3.Connection | None = None
+        self._bulk: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self._open_or_replace()
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(f"the outbox {self._path} cannot be opened: {error}") from error
+        except StorageError as error:
+            logger.error("%s; the bed is watched without it", error)
+
+    def limit(self, limits: OutboxLimits) -> None:
+        """Let `limits` hold from the next `append` on."""
+        with self._write_lock:
+            self._book.limits = limits
 
     def append(self, batch: OutboxBatch, now_ns: int) -> None:
         """Store `batch`, then make room by `DROP_ORDER` if the limits are passed."""
 
         def work(connection: sqlite3.Connection) -> None:
-            self._insert(connection, batch, now_ns)
-            self._make_room(connection, now_ns)
+            self._book.insert(connection, batch, now_ns)
+            self._book.make_room(connection, now_ns)
 
         self._write(work, durable=batch.holds_alert)
 
@@ -142,42 +99,18 @@ class SqliteOutbox:
             "SELECT position, boot_id, lane, first, last, reason FROM gap "
             "WHERE covered = 0 ORDER BY position"
         )
-        return [StoredGap(row[0], self._notice(*row[1:])) for row in rows]
+        return [StoredGap(row[0], self._book.notice(*row[1:])) for row in rows]
 
     def free(self, boot_id: str, lane: Lane, up_to: int) -> int:
         """Drop what the watermark covers; return how many messages. Idempotent."""
-        if self._freed.get((boot_id, lane), -1) >= up_to:
+        stream = (boot_id, lane)
+        if self._book.covered.get(stream, -1) >= up_to:
             return 0
-
-        def work(connection: sqlite3.Connection) -> tuple[int, int]:
-            key = (lane.value, boot_id, up_to)
-            n_bytes = connection.execute(
-                "SELECT coalesce(sum(length(payload)), 0) FROM message "
-                "WHERE lane = ? AND boot_id = ? AND sequence_number <= ?",
-                key,
-            ).fetchone()[0]
-            n_rows = connection.execute(
-                "DELETE FROM message WHERE lane = ? AND boot_id = ? AND sequence_number <= ?", key
-            ).rowcount
-            connection.execute(
-                "UPDATE gap SET covered = 1 WHERE lane = ? AND boot_id = ? AND last <= ?", key
-            )
-            return n_rows, n_bytes
-
-        n_rows, n_bytes = self._write(work, durable=False)
-        self._freed[boot_id, lane] = up_to
-        self._rows[lane] -= n_rows
-        self._bytes[lane] -= n_bytes
-        return n_rows
+        return self._write(lambda c: self._book.free(c, stream, up_to), durable=False)
 
     def stats(self) -> OutboxStats:
         """Counters, from memory."""
-        return OutboxStats(
-            rows=MappingProxyType({lane.value: self._rows[lane] for lane in Lane}),
-            n_bytes=MappingProxyType({lane.value: self._bytes[lane] for lane in Lane}),
-            numbered=MappingProxyType({lane.value: self._numbered[lane] for lane in Lane}),
-            gaps=self._n_gaps,
-        )
+        return self._book.stats()
 
     def snapshot(self) -> bytes | None:
         """State of the alert engine as last stored."""
@@ -191,119 +124,83 @@ class SqliteOutbox:
     def close(self) -> None:
         """Release the files."""
         with self._write_lock, self._read_lock:
-            for connection in (self._reader, self._bulk, self._alerts):
-                connection.close()
+            self._close_all()
 
     # ---- opening ------------------------------------------------------------------------
 
     def _open_or_replace(self) -> None:
         try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            if _primary_code(error) not in _CORRUPT:
-                raise
-            self._replace(error)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._open()
+            except sqlite3.DatabaseError as error:
+                if not is_corrupt(error):
+                    raise
+                self._replace(error)
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(f"the outbox {self._path} cannot be opened: {error}") from error
 
     def _open(self) -> None:
-        connection = self._connect("FULL")
+        alerts = open_checked(self._path)
         try:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise _corrupt(str(verdict))
-            connection.executescript(_SCHEMA)
+            self._book.count(alerts)
+            self._bulk, self._reader = connect(self._path, "NORMAL"), connect(self._path, "NORMAL")
         except sqlite3.DatabaseError:
-            connection.close()
+            alerts.close()
             raise
-        self._alerts = connection
-        self._bulk = self._connect("NORMAL")
-        self._reader = self._connect("NORMAL")
-        self._count()
+        self._alerts = alerts
 
-    def _connect(self, synchronous: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, timeout=5.0, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {synchronous}")
-            connection.execute("PRAGMA journal_size_limit = 8000000")
-            connection.execute("PRAGMA cache_size = -512")
-        except sqlite3.DatabaseError:
-            connection.close()
-            raise
-        return connection
-
-    def _count(self) -> None:
-        self._rows = dict.fromkeys(Lane, 0)
-        self._bytes = dict.fromkeys(Lane, 0)
-        self._numbered = dict.fromkeys(Lane, 0)
-        for lane, rows, n_bytes in self._alerts.execute(_WAITING):
-            self._rows[Lane(lane)], self._bytes[Lane(lane)] = rows, n_bytes
-        for lane, n in self._alerts.execute(_NUMBERED):
-            self._numbered[Lane(lane)] = n
-        self._n_gaps: int = self._alerts.execute("SELECT count(*) FROM gap").fetchone()[0]
+    def _close_all(self) -> None:
+        for connection in (self._reader, self._bulk, self._alerts):
+            if connection is not None:
+                connection.close()
+        self._reader = self._bulk = self._alerts = None
 
     def _replace(self, error: sqlite3.DatabaseError) -> None:
         """Move the unreadable file aside, begin a new one, and save the alerts that can be read."""
-        n = 1
-        while (aside := self._path.with_name(f"outbox.corrupt-{n}.sqlite3")).exists():
-            n += 1
-        self._path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+        aside = set_aside(self._path)
         self._open()
-        n_saved = self._salvage(aside)
+        n_saved = 0
+        if self._alerts is not None:
+            for message, stored_time_ns in readable_alerts(aside):
+                self._book.insert(self._alerts, OutboxBatch(messages=(message,)), stored_time_ns)
+                n_saved += 1
         logger.error(
             "the outbox was damaged (%s): moved to %s, a new one begun, %d alerts saved from it",
             error,
             aside.name,
             n_saved,
-            extra={"fields": {"event": "outbox_replaced", "device_id": self._device_id}},
+            extra={"fields": {"event": "outbox_replaced", "device_id": self._book.device_id}},
         )
-
-    def _salvage(self, aside: Path) -> int:
-        n_saved = 0
-        with suppress(sqlite3.Error):
-            damaged = sqlite3.connect(f"file:{aside}?mode=ro", uri=True)
-            try:
-                rows = damaged.execute(
-                    "SELECT boot_id, sequence_number, stored_time_ns, payload FROM message "
-                    "WHERE lane = 'alert' ORDER BY position"
-                )
-                for boot_id, number, stored_time_ns, payload in rows:
-                    message = OutgoingMessage(boot_id, Lane.ALERT, number, payload)
-                    self._insert(self._alerts, OutboxBatch(messages=(message,)), stored_time_ns)
-                    n_saved += 1
-            finally:
-                damaged.close()
-        return n_saved
 
     # ---- writing ------------------------------------------------------------------------
 
     def _write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
         with self._write_lock:
+            if self._alerts is None:
+                with self._read_lock:
+                    self._open_or_replace()
             try:
                 return self._transaction(work, durable=durable)
             except sqlite3.DatabaseError as error:
-                code = _primary_code(error)
-                if code in _CORRUPT:
+                if is_corrupt(error):
                     return self._begin_anew(work, error, durable=durable)
-                if code in _REFUSED:
+                if is_refused(error):
+                    self._let_go_of_a_lost_file()
                     raise StorageError(f"the outbox refused a write: {error}") from error
                 raise
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
         connection = self._alerts if durable else self._bulk
-        before = (self._rows.copy(), self._bytes.copy(), self._numbered.copy(), self._n_gaps)
-        known = self._last_by_stream.copy()
+        if connection is None:
+            raise StorageError(f"the outbox {self._path} is not open")
+        before = self._book.copy()
         try:
             connection.execute("BEGIN IMMEDIATE")
             result = work(connection)
             connection.execute("COMMIT")
         except BaseException:
-            self._rows, self._bytes, self._numbered, self._n_gaps = before
-            self._last_by_stream = known
+            self._book = before
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
@@ -316,171 +213,30 @@ class SqliteOutbox:
         *,
         durable: bool,
     ) -> T:
-        known = self._last_by_stream.copy()
+        before = self._book.copy()
         with self._read_lock:
-            for connection in (self._reader, self._bulk, self._alerts):
-                connection.close()
+            self._close_all()
             try:
                 self._replace(error)
-                self._transaction(lambda c: self._record_loss(c, known), durable=True)
-                self._count()
-                self._last_by_stream = known
+                self._transaction(lambda c: self._book.record_loss(c, before), durable=True)
                 return self._transaction(work, durable=durable)
             except (OSError, sqlite3.Error) as again:
                 raise StorageError(f"no new outbox could be begun: {again}") from again
 
-    def _insert(self, connection: sqlite3.Connection, batch: OutboxBatch, now_ns: int) -> None:
-        for m in batch.messages:
-            connection.execute(
-                "INSERT INTO message (boot_id, lane, sequence_number, stored_time_ns, payload) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (m.boot_id, m.lane.value, m.sequence_number, now_ns, m.payload),
-            )
-            self._rows[m.lane] += 1
-            self._bytes[m.lane] += len(m.payload)
-            self._number(connection, m.boot_id, m.lane, m.sequence_number, m.sequence_number)
-        for gap in batch.gaps:
-            self._insert_gap(connection, gap)
-            first, last = gap.first_sequence_number, gap.last_sequence_number
-            self._number(connection, gap.boot_id, gap.lane, first, last)
-        if batch.snapshot is not None:
-            connection.execute("INSERT OR REPLACE INTO engine VALUES (1, ?)", (batch.snapshot,))
-        for command_id in batch.command_ids:
-            connection.execute("INSERT OR IGNORE INTO command VALUES (?, ?)", (command_id, now_ns))
-        if batch.command_ids:
-            kept_ns = int(self._limits.max_age_s * 1e9)
-            connection.execute("DELETE FROM command WHERE stored_time_ns < ?", (now_ns - kept_ns,))
-
-    def _number(
-        self, connection: sqlite3.Connection, boot_id: str, lane: Lane, first: int, last: int
-    ) -> None:
-        # Numbers of a stream only grow, gaps included, so the span says how many were given.
-        before = self._last_by_stream.get((boot_id, lane))
-        self._last_by_stream[boot_id, lane] = last if before is None else max(before, last)
-        connection.execute(
-            "INSERT INTO numbered (boot_id, lane, first, last) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (boot_id, lane) DO UPDATE SET first = min(first, excluded.first), "
-            "last = max(last, excluded.last)",
-            (boot_id, lane.value, first, last),
-        )
-        self._numbered[lane] += last - first + 1 if before is None else max(0, last - before)
-
-    def _insert_gap(self, connection: sqlite3.Connection, gap: GapNotice) -> None:
-        key = (gap.boot_id, gap.lane.value, gap.first_sequence_number - 1, gap.reason)
-        grown = connection.execute(
-            "UPDATE gap SET last = ?, covered = 0 "
-            "WHERE boot_id = ? AND lane = ? AND last = ? AND reason = ?",
-            (gap.last_sequence_number, *key),
-        ).rowcount
-        if not grown:
-            connection.execute(
-                "INSERT INTO gap (boot_id, lane, first, last, reason) VALUES (?, ?, ?, ?, ?)",
-                (
-                    gap.boot_id,
-                    gap.lane.value,
-                    gap.first_sequence_number,
-                    gap.last_sequence_number,
-                    gap.reason,
-                ),
-            )
-            self._n_gaps += 1
-
-    def _make_room(self, connection: sqlite3.Connection, now_ns: int) -> None:
-        oldest_ns = now_ns - int(self._limits.max_age_s * 1e9)
-        for rule in DROP_ORDER:
-            if not rule.may_drop:
-                continue
-            self._drop(connection, rule, oldest_ns, limit=256)
-            while sum(self._bytes.values()) > self._limits.max_bytes and self._rows[rule.lane]:
-                self._drop(connection, rule, _EVER_NS, limit=16)
-
-    def _drop(
-        self, connection: sqlite3.Connection, rule: DropRule, before_ns: int, limit: int
-    ) -> None:
-        rows = connection.execute(
-            "SELECT position, boot_id, sequence_number, length(payload) FROM message "
-            "WHERE lane = ? AND stored_time_ns < ? ORDER BY position LIMIT ?",
-            (rule.lane.value, before_ns, limit),
-        ).fetchall()
-        gaps: list[GapNotice] = []
-        for position, boot_id, number, n_bytes in rows:
-            connection.execute("DELETE FROM message WHERE position = ?", (position,))
-            self._rows[rule.lane] -= 1
-            self._bytes[rule.lane] -= n_bytes
-            gaps.append(self._notice(boot_id, rule.lane.value, number, number, rule.reason))
-        for gap in merge_gaps(gaps):
-            self._insert_gap(connection, gap)
-
-    def _record_loss(
-        self, connection: sqlite3.Connection, known: dict[tuple[str, Lane], int]
-    ) -> None:
-        # Of this life's numbers the new file knows nothing. What the cloud had covered is
-        # remembered; the rest will never be sent and must not hold the watermark up.
-        for (boot_id, lane), last in known.items():
-            rows = connection.execute(
-                "SELECT sequence_number FROM message WHERE boot_id = ? AND lane = ?",
-                (boot_id, lane.value),
-            )
-            saved = {row[0] for row in rows}
-            lost = (
-                n
-                for n in range(self._freed.get((boot_id, lane), -1) + 1, last + 1)
-                if n not in saved
-            )
-            connection.execute(
-                "INSERT OR REPLACE INTO numbered VALUES (?, ?, 0, ?)", (boot_id, lane.value, last)
-            )
-            reason = "the outbox file was damaged"
-            for gap in merge_gaps(self._notice(boot_id, lane.value, n, n, reason) for n in lost):
-                self._insert_gap(connection, gap)
+    def _let_go_of_a_lost_file(self) -> None:
+        # Deleted or moved under our feet: SQLite would refuse for ever, a new file would not.
+        if not self._path.exists():
+            with self._read_lock:
+                self._close_all()
 
     # ---- reading ------------------------------------------------------------------------
 
     def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._read_lock:
+            if self._reader is None:
+                raise StorageError(f"the outbox {self._path} is not open")
             try:
                 return self._reader.execute(query, values).fetchall()
             except sqlite3.DatabaseError as error:
                 # A damaged file is replaced by the next write, which owns that decision.
                 raise StorageError(f"the outbox cannot be read: {error}") from error
-
-    def _notice(self, boot_id: str, lane: str, first: int, last: int, reason: str) -> GapNotice:
-        return GapNotice(
-            device_id=self._device_id,
-            boot_id=boot_id,
-            lane=Lane(lane),
-            first_sequence_number=first,
-            last_sequence_number=last,
-            reason=reason,
-        )
-
-
-def _corrupt(verdict: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(verdict)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
-
-
-def read_stats(folder: Path) -> OutboxStats:
-    """Counters of the outbox in `folder`, read beside a running agent.
-
-    Raises
-    ------
-    StorageError
-        There is none, or it cannot be read.
-    """
-    path = folder / FILE_NAME
-    if not path.is_file():
-        raise StorageError(f"there is no outbox in {folder}")
-    rows = dict.fromkeys((lane.value for lane in Lane), 0)
-    n_bytes, numbered = rows.copy(), rows.copy()
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
-        with closing(connection):
-            for lane, n, size in connection.execute(_WAITING):
-                rows[lane], n_bytes[lane] = n, size
-            numbered.update(connection.execute(_NUMBERED).fetchall())
-            gaps = connection.execute("SELECT count(*) FROM gap").fetchone()[0]
-    except sqlite3.Error as error:
-        raise StorageError(f"the outbox {path} cannot be read: {error}") from error
-    return OutboxStats(rows=rows, n_bytes=n_bytes, numbered=numbered, gaps=gaps)

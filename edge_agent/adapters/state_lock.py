@@ -1,6 +1,7 @@
 """One agent a state folder: two would give each other's numbers away."""
 
 import fcntl
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,27 +10,31 @@ from edge_agent.core.outbox_port import StorageError
 
 
 class StateLock:
-    """Holds ``lock`` in the state folder as long as the process lives, however it ends.
+    """Holds the state folder as long as the process lives, however it ends.
+
+    The folder itself is locked, so that nothing has to be written: a bed is watched on a disk
+    that has become read-only as well.
 
     Raises
     ------
     StorageError
-        Another agent holds it, or the folder cannot be written; on entering.
+        Another agent holds it, or there is no such folder and it cannot be made; on entering.
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / "lock"
+        self._folder = state_dir
 
     def __enter__(self) -> Self:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("w")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise StorageError(f"another agent uses {self._path.parent}") from error
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise StorageError(f"{self._path.parent} cannot be written: {error}") from error
+            raise StorageError(f"{self._folder} cannot be used: {error}") from error
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._handle)
+            raise StorageError(f"another agent uses {self._folder}") from error
         return self
 
     def __exit__(
@@ -38,4 +43,4 @@ class StateLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        os.close(self._handle)

@@ -25,7 +25,7 @@ from edge_agent.adapters.playback import Clocks, PlaybackPlan, PlaybackSource
 from edge_agent.adapters.state_lock import StateLock
 from edge_agent.bootstrap.judgement import make_pipeline
 from edge_agent.bootstrap.sources import open_reader
-from edge_agent.core.outbox_port import OutboxLimits
+from edge_agent.core.outbox_port import OutboxLimits, StorageError
 from edge_agent.core.pipeline import BedPipeline
 from edge_agent.core.ports import JudgeReport, Measurements, ModelRepository
 from edge_agent.services.acquisition import Acquisition, Watchdog
@@ -116,7 +116,7 @@ def build(
     shelf = ModelStore(settings.state_dir)
     load = Qualifier(settings.model.backend, settings.model.latency_budget_ms)
     runtime, report = first_model(shelf, settings.model.bundle_dir, load)
-    pipeline = make_pipeline(settings, boot_id, runtime, clock, outbox.snapshot())
+    pipeline = make_pipeline(settings, boot_id, runtime, clock, _last_snapshot(outbox))
     hooks = Annunciator(_hook(settings), measurements)
     wiring = _Wiring()
     writer = OutboxWriter(outbox, wiring.wake, measurements)
@@ -171,6 +171,14 @@ def build(
         judged=status.judged,
         measurements=measurements,
     )
+
+
+def _last_snapshot(outbox: SqliteOutbox) -> bytes | None:
+    try:
+        return outbox.snapshot()
+    except StorageError as error:
+        logger.error("the alerts of the last life cannot be read: %s", error)
+        return None
 
 
 class _Wiring:
