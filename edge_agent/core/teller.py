@@ -1,73 +1,64 @@
-"""From findings to numbered alert events: the engine's state, and everything said of it."""
+"""From findings and orders to numbered alert events."""
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edge_agent.core.pipeline_types import PipelineIdentity
-from wardstream.alerting.conditions import RULE_VERSION, RULES
-from wardstream.alerting.engine import (
-    Birthplace,
-    Change,
-    ConditionState,
-    EngineSnapshot,
-    Finding,
-    Outcome,
-    acknowledge,
-    expire,
-    observe,
-    signal_of,
+from wardstream.alerting.bed_alerts import BedAlerts, Holder
+from wardstream.alerting.conditions import RULES, ConditionRule, rule_version
+from wardstream.alerting.engine import Birthplace, Change, EngineSnapshot, Finding
+from wardstream.alerting.state import LimitsInForce
+from wardstream.contracts.alert import (
+    DISCLOSURES,
+    AcknowledgeCommand,
+    AlertEvent,
+    AlertKind,
+    Condition,
 )
-from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent, AlertKind, Condition
+from wardstream.contracts.authority import PatientLimitsCommand, SilenceCommand
 from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.timebase import TimestampNs
 
-_REMEMBERED_COMMANDS = 256
-
 
 class AlertTeller:
-    """Runs the engine for one device and numbers what it says on the alert lane."""
+    """Runs the alert engine for one device and numbers what it says on the alert lane."""
 
     def __init__(
         self,
         identity: PipelineIdentity,
         clock_ns: Callable[[], int],
         state: EngineSnapshot | None,
+        rules: Mapping[Condition, ConditionRule] = RULES,
     ) -> None:
         self._identity = identity
         self._clock_ns = clock_ns
+        self._rules = rules
+        self._rule_version = rule_version(rules)
         self._next_number = 0
-        self._states = {condition: ConditionState(condition=condition) for condition in Condition}
-        self._concerned: set[Condition] = set()
-        self._applied: list[str] = []
-        if state is not None:
-            self._applied.extend(state.applied_commands)
-            for alert in state.alerts:
-                self._states[alert.condition] = ConditionState(
-                    condition=alert.condition, alert=alert
-                )
-                self._concerned.add(alert.condition)
+        self._bed = BedAlerts(rules, state)
 
     @property
-    def concerned(self) -> Set[Condition]:
+    def concerned(self) -> frozenset[Condition]:
         """Conditions of which it matters to hear that they are absent."""
-        return self._concerned
+        return self._bed.concerned
 
     @property
     def n_active(self) -> int:
-        """Alerts that are not over."""
-        return sum(state.alert is not None for state in self._states.values())
+        """Alerts that are not over; what people ordered is none."""
+        return self._bed.n_standing
+
+    @property
+    def limits(self) -> LimitsInForce | None:
+        """Of this patient, where somebody ordered any."""
+        return self._bed.limits
 
     def is_active(self, condition: Condition) -> bool:
         """Whether an alert of that condition is on and its condition still there."""
-        alert = self._states[condition].alert
+        alert = self._bed.state_of(condition).alert
         return alert is not None and alert.active
 
     def snapshot(self) -> EngineSnapshot:
         """What must be found again after a restart."""
-        alerts = (state.alert for state in self._states.values())
-        return EngineSnapshot(
-            alerts=tuple(alert for alert in alerts if alert is not None),
-            applied_commands=tuple(self._applied),
-        )
+        return self._bed.snapshot()
 
     def observe(
         self, findings: Iterable[Finding], model_version: str, received_time_ns: int
@@ -75,16 +66,15 @@ class AlertTeller:
         """What changes with `findings`."""
         events: list[AlertEvent] = []
         for finding in findings:
-            state = self._states[finding.condition]
-            if not finding.present and finding.condition not in self._concerned:
+            state = self._bed.state_of(finding.condition)
+            if not finding.present and state.is_idle:
                 continue  # the usual case, many times a second
             birthplace = Birthplace(
                 device_id=self._identity.device_id,
                 boot_id=self._identity.boot_id,
                 model_version=model_version if finding.judged_by_model else "none",
             )
-            outcome = observe(RULES[finding.condition], state, finding, birthplace)
-            events.extend(self._tell(outcome, received_time_ns))
+            events.extend(self._tell(self._bed.observe(finding, birthplace), received_time_ns))
         return events
 
     def acknowledge(
@@ -97,60 +87,71 @@ class AlertTeller:
         OutOfRangeError
             The command is for another device.
         """
-        if command.device_id != self._identity.device_id:
-            raise OutOfRangeError(f"acknowledgement for {command.device_id} came to another device")
-        if command.command_id in self._applied:
-            return []
-        self._applied = [*self._applied, command.command_id][-_REMEMBERED_COMMANDS:]
-        return [
-            event
-            for state in list(self._states.values())
-            for event in self._tell(acknowledge(state, command, time_ns), received_time_ns)
-        ]
+        self._check_addressee(command.device_id, "acknowledgement")
+        return self._tell(self._bed.acknowledge(command, time_ns), received_time_ns)
+
+    def order(
+        self, command: SilenceCommand | PatientLimitsCommand, received_time_ns: int
+    ) -> list[AlertEvent]:
+        """What changes with a person's order; nothing if it is a repeat.
+
+        Raises
+        ------
+        OutOfRangeError
+            The order is for another device.
+        """
+        self._check_addressee(command.device_id, "order")
+        now_ns = TimestampNs(received_time_ns)
+        if isinstance(command, SilenceCommand):
+            return self._tell(self._bed.order_silence(command, now_ns), received_time_ns)
+        return self._tell(self._bed.order_limits(command, now_ns), received_time_ns)
+
+    def hold(self, holders: frozenset[Holder], received_time_ns: int) -> list[AlertEvent]:
+        """What changes now that exactly `holders` are proven to be at their stations."""
+        return self._tell(self._bed.hold(holders, TimestampNs(received_time_ns)), received_time_ns)
 
     def expire(self, time_ns: TimestampNs, received_time_ns: int) -> list[AlertEvent]:
-        """What lapses at `time_ns`."""
-        return [
-            event
-            for state in list(self._states.values())
-            if state.alert is not None
-            for event in self._tell(expire(state, time_ns), received_time_ns)
-        ]
+        """What lapses at `time_ns`, or by the clock of the device at `received_time_ns`."""
+        return self._tell(
+            self._bed.elapse(time_ns, TimestampNs(received_time_ns)), received_time_ns
+        )
 
-    def _tell(self, outcome: Outcome, received_time_ns: int) -> list[AlertEvent]:
-        state, changes = outcome
-        self._states[state.condition] = state
-        if state.alert is None and state.present_since_ns is None:
-            self._concerned.discard(state.condition)
-        else:
-            self._concerned.add(state.condition)
+    def _check_addressee(self, device_id: str, what: str) -> None:
+        if device_id != self._identity.device_id:
+            raise OutOfRangeError(f"{what} for {device_id} came to another device")
+
+    def _tell(self, changes: Sequence[Change], received_time_ns: int) -> list[AlertEvent]:
         return [self._event(change, received_time_ns) for change in changes]
 
     def _event(self, change: Change, received_time_ns: int) -> AlertEvent:
         alert = change.alert
-        rule = RULES[alert.condition]
         number = self._next_number
         self._next_number += 1
         decided_time_ns = max(self._clock_ns(), received_time_ns)
+        disclosed = alert.condition in DISCLOSURES
         return AlertEvent(
             device_id=self._identity.device_id,
             boot_id=self._identity.boot_id,
             sequence_number=number,
             alert_id=alert.alert_id,
             condition=alert.condition,
-            kind=AlertKind(rule.kind),
+            kind=AlertKind.TECHNICAL if disclosed else self._rules[alert.condition].kind,
             priority=alert.priority,
             transition=change.transition,
             presence=alert.presence,
-            signal=signal_of(alert.presence),
+            signal=alert.signal,
             onset_time_ns=alert.onset_time_ns,
             event_time_ns=change.time_ns,
             received_time_ns=TimestampNs(received_time_ns),
             decided_time_ns=TimestampNs(decided_time_ns),
             model_version=alert.model_version,
-            rule_version=RULE_VERSION,
+            rule_version=self._rule_version,
             generation_mode=self._identity.generation_mode,
             evidence=alert.evidence,
             acknowledged_by=alert.acknowledged_by,
             acknowledgement_expires_ns=alert.acknowledgement_expires_ns,
+            revision=alert.revision,
+            actor=change.actor,
+            reason=change.reason,
+            terms=change.terms,
         )

@@ -11,147 +11,43 @@ A latched alert whose condition returns is reactivated under its own id; a new a
 a rise in priority, takes an acknowledgement back.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from wardstream.alerting.conditions import ConditionRule
+from wardstream.alerting.state import (
+    GONE,
+    RANK,
+    SHOWN,
+    Alert,
+    Birthplace,
+    Change,
+    ConditionState,
+    EngineSnapshot,
+    Finding,
+)
 from wardstream.contracts.alert import (
     AcknowledgeCommand,
     AlertPriority,
     AlertSignal,
-    Condition,
     Presence,
-    SignalState,
     Transition,
     alert_id_for,
 )
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
 
-_RANK = {AlertPriority.LOW: 0, AlertPriority.MEDIUM: 1, AlertPriority.HIGH: 2}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What a detector holds of one condition at one moment.
-
-    Attributes
-    ----------
-    condition : Condition
-        Which.
-    present : bool or None
-        None: it cannot be told (no usable signal); nothing changes.
-    time_ns : TimestampNs
-        Last sample that was judged.
-    since_ns : TimestampNs or None
-        When it began, where the detector knows better than `time_ns`; never later.
-    evidence : mapping of str to float
-        The figures that decided, finite, unit in the name.
-    priority : AlertPriority or None
-        Where the depth of the finding raises the table's priority.
-    judged_by_model : bool
-        Whether a model had a say in it.
-    """
-
-    condition: Condition
-    present: bool | None
-    time_ns: TimestampNs
-    since_ns: TimestampNs | None = None
-    evidence: Mapping[str, float] = field(default_factory=dict[str, float])
-    priority: AlertPriority | None = None
-    judged_by_model: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """One alert that is not over.
-
-    Attributes
-    ----------
-    alert_id : str
-        The same for life, restarts of the agent included.
-    condition, priority, presence
-        What, how urgent now, how it stands.
-    active : bool
-        Whether the condition is there; False only while latched.
-    onset_time_ns, changed_time_ns : TimestampNs
-        When the condition began; when the alert last changed.
-    evidence : mapping of str to float
-        Of the last onset or reactivation.
-    model_version : str
-        Model that judged then; ``none`` for a rule alone.
-    acknowledged_by : str or None
-        Author of the live acknowledgement.
-    acknowledgement_expires_ns : TimestampNs or None
-        When it lapses.
-    """
-
-    alert_id: str
-    condition: Condition
-    priority: AlertPriority
-    presence: Presence
-    active: bool
-    onset_time_ns: TimestampNs
-    changed_time_ns: TimestampNs
-    evidence: dict[str, float]
-    model_version: str
-    acknowledged_by: str | None = None
-    acknowledgement_expires_ns: TimestampNs | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConditionState:
-    """What is remembered of one condition between findings.
-
-    Attributes
-    ----------
-    condition : Condition
-        Which.
-    present_since_ns, absent_since_ns : TimestampNs or None
-        Begin of the unbroken present or absent findings; at most one is set.
-    alert : Alert or None
-        The alert that is not over.
-    """
-
-    condition: Condition
-    present_since_ns: TimestampNs | None = None
-    absent_since_ns: TimestampNs | None = None
-    alert: Alert | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSnapshot:
-    """Everything the engine must find again after a restart; encodes as JSON.
-
-    Attributes
-    ----------
-    alerts : tuple of Alert
-        All that are not over.
-    applied_commands : tuple of str
-        Ids of the last acknowledge commands, so that a repeat changes nothing.
-    """
-
-    alerts: tuple[Alert, ...] = ()
-    applied_commands: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One transition of one alert, to be told to the world."""
-
-    transition: Transition
-    alert: Alert
-    """As it stands after it."""
-    time_ns: TimestampNs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Birthplace:
-    """Where an alert is born: its id derives from this."""
-
-    device_id: str
-    boot_id: str
-    model_version: str = "none"
-
+__all__ = [
+    "Alert",
+    "Birthplace",
+    "Change",
+    "ConditionState",
+    "EngineSnapshot",
+    "Finding",
+    "Outcome",
+    "acknowledge",
+    "expire",
+    "observe",
+    "signal_of",
+]
 
 Outcome = tuple[ConditionState, tuple[Change, ...]]
 
@@ -175,22 +71,29 @@ def acknowledge(
 ) -> Outcome:
     """State after a clinician saw the alert: a latched one is over, a true one stays.
 
-    A command for another alert, or one that has already lapsed, changes nothing.
+    A command for another alert, for an earlier activation than the present one, or one that
+    has already lapsed, changes nothing.
     """
     alert = state.alert
     if alert is None or alert.alert_id != command.alert_id or command.expires_time_ns <= time_ns:
         return state, ()
+    if command.seen_revision is not None and command.seen_revision < alert.activated_revision:
+        return state, ()  # it has come back since; nobody has seen that
     acked = replace(
         alert,
+        revision=alert.revision + 1,
         presence=Presence.ACKED,
         changed_time_ns=_not_before(alert, time_ns),
         acknowledged_by=command.author,
         acknowledgement_expires_ns=command.expires_time_ns,
     )
-    told = _change(Transition.ACKNOWLEDGED, acked)
+    told = replace(
+        _change(Transition.ACKNOWLEDGED, acked), actor=command.author, reason=command.reason
+    )
     if alert.active:
         return replace(state, alert=acked), (told,)
-    return replace(state, alert=None), (told, _ended(acked, acked.changed_time_ns))
+    over = _ended(acked, acked.changed_time_ns)
+    return _without_alert(state, over), (told, over)
 
 
 def expire(state: ConditionState, time_ns: TimestampNs) -> Outcome:
@@ -211,8 +114,7 @@ def signal_of(presence: Presence) -> AlertSignal:
 
     To acknowledge is not to silence: sound is paused by its own, timed action.
     """
-    shown = SignalState.OFF if presence is Presence.OFF else SignalState.ON
-    return AlertSignal(audible=shown, visible=shown)
+    return GONE if presence is Presence.OFF else SHOWN
 
 
 def _present(
@@ -227,14 +129,15 @@ def _present(
     alert = state.alert
     priority = _highest(rule.priority, finding.priority)
     if alert is None:
-        born = _born(finding, since_ns, priority, birthplace)
+        born = _born(finding, since_ns, priority, birthplace, state.ended)
         return replace(state, alert=born), (_change(Transition.ONSET, born),)
-    rises = _RANK[priority] > _RANK[alert.priority]
+    rises = RANK[priority] > RANK[alert.priority]
     if alert.active and not rises:
         return state, ()
     again = replace(
         _unacknowledged(alert, finding.time_ns),
         active=True,
+        activated_revision=alert.revision + 1,
         priority=_highest(alert.priority, priority),
         evidence=dict(finding.evidence),
         model_version=birthplace.model_version,
@@ -253,22 +156,30 @@ def _absent(rule: ConditionRule, state: ConditionState, finding: Finding) -> Out
     if rule.latching and alert.presence is not Presence.ACKED:
         latched = replace(
             alert,
+            revision=alert.revision + 1,
             active=False,
             presence=Presence.LATCHED,
             changed_time_ns=_not_before(alert, finding.time_ns),
         )
         return replace(state, alert=latched), (_change(Transition.CLEARED, latched),)
-    return replace(state, alert=None), (_ended(alert, finding.time_ns),)
+    over = _ended(alert, finding.time_ns)
+    return _without_alert(state, over), (over,)
 
 
 def _born(
-    finding: Finding, since_ns: TimestampNs, priority: AlertPriority, birthplace: Birthplace
+    finding: Finding,
+    since_ns: TimestampNs,
+    priority: AlertPriority,
+    birthplace: Birthplace,
+    ended: tuple[str, int] | None,
 ) -> Alert:
     onset_ns = TimestampNs(min(since_ns, finding.since_ns or since_ns))
+    alert_id = alert_id_for(birthplace.device_id, birthplace.boot_id, finding.condition, onset_ns)
+    revision = ended[1] + 1 if ended is not None and ended[0] == alert_id else 1
     return Alert(
-        alert_id=alert_id_for(
-            birthplace.device_id, birthplace.boot_id, finding.condition, onset_ns
-        ),
+        alert_id=alert_id,
+        revision=revision,
+        activated_revision=revision,
         condition=finding.condition,
         priority=priority,
         presence=Presence.ON,
@@ -283,6 +194,7 @@ def _born(
 def _unacknowledged(alert: Alert, time_ns: TimestampNs) -> Alert:
     return replace(
         alert,
+        revision=alert.revision + 1,
         presence=Presence.ON,
         changed_time_ns=_not_before(alert, time_ns),
         acknowledged_by=None,
@@ -293,11 +205,17 @@ def _unacknowledged(alert: Alert, time_ns: TimestampNs) -> Alert:
 def _ended(alert: Alert, time_ns: TimestampNs) -> Change:
     over = replace(
         alert,
+        revision=alert.revision + 1,
         active=False,
+        signal=GONE,
         presence=Presence.OFF,
         changed_time_ns=_not_before(alert, time_ns),
     )
     return _change(Transition.ENDED, over)
+
+
+def _without_alert(state: ConditionState, over: Change) -> ConditionState:
+    return replace(state, alert=None, ended=(over.alert.alert_id, over.alert.revision))
 
 
 def _change(transition: Transition, alert: Alert) -> Change:
@@ -310,4 +228,4 @@ def _not_before(alert: Alert, time_ns: TimestampNs) -> TimestampNs:
 
 
 def _highest(first: AlertPriority, second: AlertPriority | None) -> AlertPriority:
-    return first if second is None else max(first, second, key=_RANK.__getitem__)
+    return first if second is None else max(first, second, key=RANK.__getitem__)

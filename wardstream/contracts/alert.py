@@ -59,9 +59,26 @@ class Transition(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     ACKNOWLEDGEMENT_EXPIRED = "acknowledgement_expired"
     AUDIO_PAUSED = "audio_paused"
+    AUDIO_OFF = "audio_off"
     AUDIO_RESUMED = "audio_resumed"
+    SHELVED = "shelved"
+    """A person keeps the whole alert from showing (alarm paused or off); the condition stands."""
+    UNSHELVED = "unshelved"
+    LEASE_LOST = "lease_lost"
+    """A silence is without a live lease of its station: the bed sounds."""
+    LEASE_HELD = "lease_held"
+    REMINDED = "reminded"
+    """A silence without an end still holds."""
+    ESCALATED = "escalated"
+    """The cloud called the next in line; a note, which moves no alert."""
+    DELIVERED = "delivered"
+    """The station of somebody who was called has shown it; a note, which moves no alert."""
     ENDED = "ended"
     """The alert is over: condition gone and, where it latches, acknowledged."""
+
+
+NOTES: Final = frozenset({Transition.ESCALATED, Transition.DELIVERED})
+"""Said about an alert by the cloud, without changing how it stands."""
 
 
 class Condition(StrEnum):
@@ -73,10 +90,18 @@ class Condition(StrEnum):
     EXTREME_BRADYCARDIA = "extreme_bradycardia"
     EXTREME_TACHYCARDIA = "extreme_tachycardia"
     ATRIAL_FIBRILLATION = "atrial_fibrillation"
+    ATRIAL_FIBRILLATION_ENDED = "atrial_fibrillation_ended"
+    HIGH_HEART_RATE = "high_heart_rate"
+    LOW_HEART_RATE = "low_heart_rate"
+    PAUSE = "pause"
+    FREQUENT_PVC = "frequent_pvc"
+    VENTRICULAR_RUN = "ventricular_run"
     DESATURATION = "desaturation"
     HYPOTENSION = "hypotension"
     HYPERTENSION = "hypertension"
     APNOEA = "apnoea"
+    HIGH_RESPIRATION_RATE = "high_respiration_rate"
+    LOW_RESPIRATION_RATE = "low_respiration_rate"
     LEAD_OFF = "lead_off"
     NO_DATA = "no_data"
     ARTEFACT = "artefact"
@@ -85,6 +110,20 @@ class Condition(StrEnum):
     STORAGE_FAILING = "storage_failing"
     LINK_LOST = "link_lost"
     DEVICE_SILENT = "device_silent"
+    AUDIO_PAUSED = "audio_paused"
+    AUDIO_OFF = "audio_off"
+    ALARM_PAUSED = "alarm_paused"
+    ALARM_OFF = "alarm_off"
+    PATIENT_LIMITS = "patient_limits"
+
+
+SILENCES: Final = frozenset(
+    {Condition.AUDIO_PAUSED, Condition.AUDIO_OFF, Condition.ALARM_PAUSED, Condition.ALARM_OFF}
+)
+"""What a person did to the alarm system of a bed, told like an alert so that nobody misses it."""
+
+DISCLOSURES: Final = SILENCES | {Condition.PATIENT_LIMITS}
+"""What is told of people's orders; no condition of patient or equipment."""
 
 
 def alert_id_for(device_id: str, boot_id: str, condition: Condition, onset_time_ns: int) -> str:
@@ -98,6 +137,31 @@ class AlertSignal:
 
     audible: SignalState
     visible: SignalState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTerms:
+    """What a person ordered at a bed: a silence, or limits of this patient.
+
+    Attributes
+    ----------
+    author : str
+        Staff user name.
+    station_id : str
+        UUID of the station it was given at; empty where it came from the record.
+    scope : Condition or None
+        The condition meant; None: the whole bed.
+    expires_time_ns : TimestampNs or None
+        When it ends by itself, wall clock of the device; None: not by itself.
+    held : bool
+        Whether it works now: a silence only under a live lease of its station.
+    """
+
+    author: str
+    station_id: str = ""
+    scope: Condition | None = None
+    expires_time_ns: TimestampNs | None = None
+    held: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +202,20 @@ class AlertEvent:
         Staff user name (never a patient) of a live acknowledgement.
     acknowledgement_expires_ns : TimestampNs or None
         When that acknowledgement lapses.
+    revision : int
+        1, 2, ... over the changes of this alert, restarts included: the greatest is how it
+        stands. 0 in events of agents that did not count, and in notes.
+    actor : str or None
+        Who brought this change about, where a person did.
+    reason : str or None
+        What that person, or the agent, gave as the reason.
+    terms : OrderTerms or None
+        Of a silence or of patient limits (`DISCLOSURES`).
 
     Raises
     ------
     OutOfRangeError
-        An id is malformed, or the times run backwards.
+        An id is malformed, the revision is negative, or the times run backwards.
     """
 
     SCHEMA: ClassVar[str] = "alert_event/1"
@@ -167,12 +240,17 @@ class AlertEvent:
     evidence: Mapping[str, float] = field(default_factory=dict[str, float])
     acknowledged_by: str | None = None
     acknowledgement_expires_ns: TimestampNs | None = None
+    revision: int = 0
+    actor: str | None = None
+    reason: str | None = None
+    terms: OrderTerms | None = None
 
     def __post_init__(self) -> None:
         check_id(self.device_id, "device_id")
         check_boot_id(self.boot_id)
         check_boot_id(self.alert_id)
         check_sequence_number(self.sequence_number)
+        check_sequence_number(self.revision)
         if self.event_time_ns < self.onset_time_ns:
             raise OutOfRangeError("event_time_ns lies before onset_time_ns")
         if self.decided_time_ns < self.received_time_ns:
@@ -195,6 +273,11 @@ class AcknowledgeCommand:
         Why, where the alert was dismissed rather than seen.
     issued_time_ns, expires_time_ns : TimestampNs
         From when until when the acknowledgement holds.
+    seen_revision : int or None
+        Revision of the alert the author saw. An activation that came after it is not
+        acknowledged by it. None: whatever stands when the command arrives.
+    signature : str
+        See `wardstream.contracts.authority`; empty where the site signs nothing.
 
     Raises
     ------
@@ -211,6 +294,8 @@ class AcknowledgeCommand:
     issued_time_ns: TimestampNs
     expires_time_ns: TimestampNs
     reason: str | None = None
+    seen_revision: int | None = None
+    signature: str = ""
 
     def __post_init__(self) -> None:
         check_boot_id(self.command_id)
