@@ -1,9 +1,11 @@
 """Post-training INT8 where it is good enough, quantization-aware training where it is not."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
@@ -17,6 +19,9 @@ from models.quantization.static_int8 import calibration_indices, quantize
 from models.registry.bundle import FP32_DIGEST, METHOD, runtime_of_graph
 from models.training.config import QuantizationConfig
 from wardstream.contracts.errors import OutOfRangeError
+
+if TYPE_CHECKING:
+    from models.quantization.aware_training import AwareConfig
 
 MAX_LOSS_POINTS: Final = 0.5
 """Points of sensitivity at a fixed specificity that no class may lose."""
@@ -37,6 +42,8 @@ class QuantizedGraph:
         ONNX files. The first names the digest of the second in its metadata.
     method : str
         ``static`` or ``aware``.
+    max_loss_points : float
+        The gate.
     losses : mapping of method to mapping of class to float
         Points of sensitivity lost at a fixed specificity by every method that was tried, on
         windows that the network may learn from: no held-out patient has a say in the choice.
@@ -45,13 +52,14 @@ class QuantizedGraph:
     int8: bytes
     fp32: bytes
     method: str
+    max_loss_points: float
     losses: Mapping[str, Mapping[str, float]]
 
     def to_report(self) -> dict[str, Any]:
         """The choice and the figures it rests on."""
         return {
             "method": self.method,
-            "max_loss_points_allowed": MAX_LOSS_POINTS,
+            "max_loss_points_allowed": self.max_loss_points,
             "se_loss_points": {
                 method: {name: round(points, 4) for name, points in losses.items()}
                 for method, losses in self.losses.items()
@@ -66,8 +74,11 @@ def quantize_within_gate(
     config: QuantizationConfig,
     specificities: Mapping[str, float],
     seed: int,
+    *,
+    max_loss_points: float = MAX_LOSS_POINTS,
+    aware: AwareConfig | None = None,
 ) -> QuantizedGraph:
-    """`original` in INT8, by the cheaper way that loses no more than `MAX_LOSS_POINTS`.
+    """`original` in INT8, by training only where rounding alone loses too much.
 
     Parameters
     ----------
@@ -83,6 +94,10 @@ def quantize_within_gate(
         Where sensitivities are compared.
     seed : int
         Of every draw.
+    max_loss_points : float
+        Points of sensitivity that no class may lose without training.
+    aware : AwareConfig or None
+        How that training goes; its defaults where None.
 
     Raises
     ------
@@ -108,18 +123,27 @@ def quantize_within_gate(
     int8 = quantize(original, calibration)
     losses = {STATIC: losses_of(int8)}
     method = STATIC
-    if max(losses[STATIC].values(), default=0.0) > MAX_LOSS_POINTS:
+    if max(losses[STATIC].values(), default=0.0) > max_loss_points:
         # torch is imported only where it is needed.
         from models.quantization.aware_training import train_aware
 
         drawn = generator.choice(candidates, min(N_LEARNED, len(candidates)), replace=False)
         learned = train_aware(
-            onnx.load_model_from_string(int8), original, table.normalised(np.sort(drawn))
+            onnx.load_model_from_string(int8),
+            original,
+            table.normalised(np.sort(drawn)),
+            aware,
         ).SerializeToString()
         losses[AWARE] = losses_of(learned)
         if max(losses[AWARE].values()) < max(losses[STATIC].values()):
             int8, method = learned, AWARE
-    return QuantizedGraph(int8=_named(int8, fp32, method), fp32=fp32, method=method, losses=losses)
+    return QuantizedGraph(
+        int8=_named(int8, fp32, method),
+        fp32=fp32,
+        method=method,
+        max_loss_points=max_loss_points,
+        losses=losses,
+    )
 
 
 def _named(int8: bytes, fp32: bytes, method: str) -> bytes:
