@@ -35,10 +35,12 @@ from edge_agent.services.commands import CommandDesk
 from edge_agent.services.heartbeat import Heartbeat, StatusParts
 from edge_agent.services.model_updater import ModelParts, ModelUpdater, Qualifier, first_model
 from edge_agent.services.outbox_writer import OutboxWriter
+from edge_agent.services.self_report import Concern, SelfReport
 from edge_agent.services.supervisor import Service, supervise
 from edge_agent.services.uplink import Uplink
 from edge_agent.settings import EdgeSettings
 from wardstream.contracts import topics
+from wardstream.contracts.alert import Condition
 from wardstream.contracts.codec import encode
 from wardstream.contracts.device import Connectivity, DeviceStatus, ModelReport
 from wardstream.contracts.timebase import TimestampNs
@@ -149,9 +151,8 @@ def build(
         clock_ns=clock.now_ns,
         correct_clock=clock.correct,
     )
-    uplink = _uplink(
-        settings, outbox, status, CommandDesk(loop, outbox, bedside, updater), measurements
-    )
+    desk = CommandDesk(loop, outbox, bedside, updater)
+    uplink = _uplink(settings, outbox, writer, status, desk, measurements)
     heartbeat = Heartbeat(status, uplink.say if uplink else None, measurements)
     wiring.uplink, wiring.heartbeat = uplink, heartbeat
     realtime = settings.source.pace == "realtime"
@@ -163,6 +164,7 @@ def build(
         heartbeat,
         Acquisition(source, bedside, ticks_by_data=not realtime),
         Watchdog(source, bedside) if realtime else None,
+        SelfReport(_concerns(writer, uplink), bedside, source.data_time_ns),
     ]
     return Agent(
         services=tuple(service for service in services if service is not None),
@@ -179,6 +181,13 @@ def _last_snapshot(outbox: SqliteOutbox) -> bytes | None:
     except StorageError as error:
         logger.error("the alerts of the last life cannot be read: %s", error)
         return None
+
+
+def _concerns(writer: OutboxWriter, uplink: Uplink | None) -> list[Concern]:
+    concerns = [Concern(Condition.STORAGE_FAILING, lambda: writer.failing)]
+    if uplink is not None:
+        concerns.append(Concern(Condition.LINK_LOST, lambda: not uplink.connected))
+    return concerns
 
 
 class _Wiring:
@@ -259,6 +268,7 @@ def _repository(settings: EdgeSettings) -> ModelRepository | None:
 def _uplink(
     settings: EdgeSettings,
     outbox: SqliteOutbox,
+    writer: OutboxWriter,
     status: StatusParts,
     desk: CommandDesk,
     measurements: Measurements,
@@ -286,6 +296,7 @@ def _uplink(
         on_command=desk.receive,
         last_word=lambda: status.status(Connectivity.STOPPED),
         measurements=measurements,
+        unstored_alerts=writer.unstored_alerts,
     )
 
 

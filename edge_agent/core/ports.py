@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from wardstream.alerting.engine import Finding
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
 from wardstream.contracts.errors import TransientError, WardstreamError
 from wardstream.contracts.frame import FeatureFrame
@@ -166,6 +167,10 @@ class Judge(Protocol):
 
     def acknowledge(self, command: AcknowledgeCommand, received_time_ns: int) -> Sequence[Output]:
         """What an acknowledgement changes."""
+        ...
+
+    def report_condition(self, finding: Finding, received_time_ns: int) -> Sequence[Output]:
+        """What a finding of the agent about itself changes: link, storage, clock."""
         ...
 
 

@@ -121,6 +121,11 @@ class PendingWrites:
         """Estimated bytes that wait."""
         return self._n_bytes
 
+    @property
+    def alerts(self) -> tuple[AlertEvent, ...]:
+        """Alert events that wait, oldest first."""
+        return tuple(o for o in self._lanes[Lane.ALERT] if isinstance(o, AlertEvent))
+
     def add(
         self,
         outputs: Sequence[Output],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.core.ports import Judge, Measurements, Output, Packet
+from wardstream.alerting.engine import Finding
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
 from wardstream.contracts.timebase import TimestampNs
 
@@ -68,6 +69,12 @@ class Bedside:
     def tick(self, now_ns: TimestampNs) -> None:
         """Judge the passing of time; `now_ns` is on the clock of the data."""
         outputs = self.judge.tick(now_ns, self.clock_ns())
+        if outputs:
+            self._tell(outputs)
+
+    def report(self, finding: Finding) -> None:
+        """Judge what the agent found about itself."""
+        outputs = self.judge.report_condition(finding, self.clock_ns())
         if outputs:
             self._tell(outputs)
 

@@ -11,6 +11,7 @@ from typing import Final, Self
 from edge_agent.core.outbox_port import Outbox, StorageError
 from edge_agent.core.ports import Measurements, Output
 from edge_agent.core.retention import PendingWrites, Taken
+from wardstream.contracts.alert import AlertEvent
 from wardstream.contracts.codec import encode
 
 logger = logging.getLogger(__name__)
@@ -24,14 +25,14 @@ class OutboxWriter:
     """Stores outputs in the order of their numbers, alerts before anything else.
 
     A disk that refuses is tried again with growing, jittered pauses; meanwhile outputs wait
-    in memory, bounded by `PendingWrites`.
+    in memory, bounded by `PendingWrites`, and alerts are sent from there.
 
     Parameters
     ----------
     outbox : Outbox
         Closed here when the service is left.
     on_stored : callable
-        Told after each transaction; must not wait.
+        Told after each transaction, and of alerts that could not be stored; must not wait.
     measurements : Measurements
         Counters.
     """
@@ -64,11 +65,25 @@ class OutboxWriter:
                 self._accepts[command_id] = accept
             self._pending.add(outputs, snapshot, command_id)
             self._changed.notify()
+        if self._failing:
+            self._on_stored()
 
     @property
     def waiting_bytes(self) -> int:
         """Estimated bytes that are not on disk yet."""
         return self._pending.n_bytes
+
+    @property
+    def failing(self) -> bool:
+        """Whether the disk refuses what it is given."""
+        return self._failing
+
+    def unstored_alerts(self) -> Sequence[AlertEvent]:
+        """Alerts that a failing disk does not take; they must reach people without it."""
+        if not self._failing:
+            return ()
+        with self._changed:
+            return self._pending.alerts
 
     async def __aenter__(self) -> Self:
         self._thread.start()
@@ -120,6 +135,8 @@ class OutboxWriter:
         if not self._failing:
             logger.error("%s; alarms sound, nothing can be stored", error, extra=_STORAGE_FAILING)
         self._failing = True
+        if any(isinstance(output, AlertEvent) for output in taken.outputs):
+            self._on_stored()
 
     def _stored(self, taken: Taken) -> None:
         if self._failing:

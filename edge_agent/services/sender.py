@@ -6,13 +6,14 @@ watermark for too long starts again at its oldest row, which the sinks' idempote
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from edge_agent.core.outbox_port import Outbox, StorageError, StoredMessage
 from edge_agent.core.ports import Link, Measurements
 from wardstream.contracts import topics
+from wardstream.contracts.alert import AlertEvent
 from wardstream.contracts.codec import encode
 from wardstream.contracts.identity import CommitWatermark, Lane
 from wardstream.contracts.topics import MqttTopic
@@ -65,10 +66,19 @@ class Sender:
         Of the topics.
     measurements : Measurements
         Counters.
+    unstored_alerts : callable
+        Alerts that a failing disk refuses. They are sent all the same; once they are stored
+        they go the usual way, and what the cloud has twice it knows by its number.
     """
 
     def __init__(
-        self, outbox: Outbox, link: Link, site_id: str, device_id: str, measurements: Measurements
+        self,
+        outbox: Outbox,
+        link: Link,
+        site_id: str,
+        device_id: str,
+        measurements: Measurements,
+        unstored_alerts: Callable[[], Sequence[AlertEvent]] = tuple,
     ) -> None:
         self._outbox = outbox
         self._link = link
@@ -82,6 +92,9 @@ class Sender:
         self._status: bytes | None = None
         self._status_id: int | None = None
         self._to_free: dict[tuple[str, Lane], int] = {}
+        self._unstored_alerts = unstored_alerts
+        self._unstored_sent: dict[tuple[str, int], float] = {}
+        self._alerts_covered: dict[str, int] = {}
 
     def say(self, status: bytes) -> None:
         """Publish `status` when there is room; only the newest one matters."""
@@ -109,6 +122,7 @@ class Sender:
             return IDLE_S
         self._resend_what_is_late(now_s)
         self._send_status(now_s)
+        self._send_unstored(now_s)
         try:
             for lane in (Lane.ALERT, None, Lane.STRIP, Lane.FRAME):
                 if lane is None:
@@ -141,6 +155,8 @@ class Sender:
         """The cloud has committed up to `watermark`."""
         key = (watermark.boot_id, watermark.lane)
         self._to_free[key] = max(self._to_free.get(key, -1), watermark.sequence_number)
+        if watermark.lane is Lane.ALERT:
+            self._alerts_covered[watermark.boot_id] = self._to_free[key]
         state = self._lanes[watermark.lane]
         done = [
             position
@@ -204,6 +220,21 @@ class Sender:
         self._status_id = self._publish(topics.STATUS, self._status, None, now_s)
         if self._status_id is not None:
             self._status = None
+
+    def _send_unstored(self, now_s: float) -> None:
+        waiting = {(e.boot_id, e.sequence_number): e for e in self._unstored_alerts()}
+        self._unstored_sent = {k: s for k, s in self._unstored_sent.items() if k in waiting}
+        for key, event in waiting.items():
+            sent_s = self._unstored_sent.get(key)
+            if sent_s is not None and now_s - sent_s < FIRST_PATIENCE_S:
+                continue
+            if self._alerts_covered.get(event.boot_id, -1) >= event.sequence_number:
+                continue
+            if not self._has_room(Lane.ALERT):
+                return
+            if self._publish(topics.ALERT, encode(event), None, now_s) is None:
+                return
+            self._unstored_sent[key] = now_s
 
     def _send_gaps(self, now_s: float) -> None:
         if now_s < self._next_gap_check_s:

@@ -5,14 +5,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 from edge_agent.core.outbox_port import Outbox
 from edge_agent.core.ports import Delivery, Link, LinkEvent, LinkHandlers, Measurements
 from edge_agent.services.sender import Sender
 from wardstream.contracts import topics
-from wardstream.contracts.alert import AcknowledgeCommand
+from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
 from wardstream.contracts.codec import decode
 from wardstream.contracts.device import ModelCommand
 from wardstream.contracts.errors import ContractError, RefusedError
@@ -45,6 +45,8 @@ class Uplink:
         Encoded status that says goodbye.
     measurements : Measurements
         Counters.
+    unstored_alerts : callable
+        Alerts that a failing disk refuses.
     """
 
     name = "uplink"
@@ -59,6 +61,7 @@ class Uplink:
         on_command: OnCommand,
         last_word: Callable[[], bytes],
         measurements: Measurements,
+        unstored_alerts: Callable[[], Sequence[AlertEvent]] = tuple,
     ) -> None:
         self._link = link
         self._site_id = site_id
@@ -66,7 +69,7 @@ class Uplink:
         self._on_command = on_command
         self._last_word = last_word
         self._measurements = measurements
-        self._sender = Sender(outbox, link, site_id, device_id, measurements)
+        self._sender = Sender(outbox, link, site_id, device_id, measurements, unstored_alerts)
         self._inbox: deque[Callable[[float], None]] = deque()
         self._wake = threading.Event()
         self._closing = False
