@@ -35,6 +35,21 @@ def sensitivity_losses(
     return losses
 
 
+def specificities_at(
+    judgement: Judgement,
+    scores: NDArray[np.float32],
+    points: Mapping[str, NDArray[np.float64]],
+) -> dict[str, float]:
+    """Specificity of each class that `scores`, (n_windows, n_classes), have at `points`."""
+    found: dict[str, float] = {}
+    for name, limits in points.items():
+        no = negatives(judgement, name)
+        if no.any():
+            below = scores[no, RHYTHM_CLASSES.index(name)] < limits[no]
+            found[name] = float(below.mean())
+    return found
+
+
 def evaluate_agreement(
     int8: Judgement,
     fp32: NDArray[np.float32],
@@ -43,6 +58,7 @@ def evaluate_agreement(
     model: str,
     *,
     choices: Sequence[Mapping[str, object]] = (),
+    shockable_points: NDArray[np.float64] | None = None,
 ) -> ProtocolReport:
     """Agreement of decisions per class, and the sensitivity lost at a fixed specificity.
 
@@ -60,6 +76,8 @@ def evaluate_agreement(
         Name for the report.
     choices : sequence of mapping
         How each graph was quantized and what the ways lost, see `models.quantization.choice`.
+    shockable_points : ndarray, shape (n_windows,), or None
+        Point of the sum of vf and vt, where the bed decides by it.
     """
     report = ProtocolReport(
         protocol="quantization",
@@ -73,8 +91,15 @@ def evaluate_agreement(
         index = RHYTHM_CLASSES.index(name)
         same = (int8.probability[:, index] >= limits) == (fp32[:, index] >= limits)
         agreements[name] = float(same.mean())
+    if shockable_points is not None:
+        columns = [RHYTHM_CLASSES.index(name) for name in ("vf", "vt")]
+        before, after = (
+            scores[:, columns].sum(axis=1) >= shockable_points
+            for scores in (fp32, int8.probability)
+        )
+        agreements["shockable"] = float((before == after).mean())
     losses = sensitivity_losses(int8, fp32, specificities)
-    for name in points:
+    for name in agreements:
         report.metrics[f"{name}.agreement"] = round(agreements[name], 5)
         if name in losses:
             report.metrics[f"{name}.se_loss_points"] = round(losses[name], 4)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from models.datasets.windows import WindowTable
 from models.evaluation.agreement import sensitivity_losses
 from models.evaluation.judgement import Judgement, infer_in_batches
+from models.evaluation.originals import FP32_DIGEST, METHOD
 from models.quantization.accepted_by_tensorrt import tensorrt_problems
 from models.quantization.static_int8 import calibration_indices, quantize
-from models.registry.bundle import FP32_DIGEST, METHOD, runtime_of_graph
+from models.registry.bundle import runtime_of_graph
 from models.training.config import QuantizationConfig
 from wardstream.contracts.errors import OutOfRangeError
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.windows import WindowTable
+from models.evaluation.originals import original_file
 from wardstream.contracts.codec import encode
 from wardstream.contracts.model_manifest import (
     RHYTHM_CLASSES,
@@ -23,15 +24,11 @@ from wardstream.contracts.timebase import TimestampNs
 from wardstream.contracts.units import Unit
 from wardstream.inference.bundle import MANIFEST_FILE, Bundle
 from wardstream.inference.onnxruntime_backend import OnnxRuntime
-from wardstream.inference.port import ModelRefusedError, RhythmRuntime
+from wardstream.inference.port import RhythmRuntime
 from wardstream.kernels.resample import TARGET_RATE_HZ
 from wardstream.kernels.windows import HOP_S, PREPROCESSING_ID, WINDOW_S, WINDOW_SAMPLES
 
 GOLDEN_FILE: Final = "golden.npz"
-
-FP32_DIGEST: Final = "wardstream.fp32_sha256"
-METHOD: Final = "wardstream.quantization"
-"""Metadata of an INT8 graph: digest of the FP32 graph it came from, and how it was quantized."""
 
 N_GOLDEN: Final = 32
 
@@ -144,38 +141,6 @@ def write_bundle(parts: BundleParts, bundle_dir: Path) -> ModelManifest:
         (bundle_dir / original_file(manifest)).write_bytes(parts.original)
     write_manifest(manifest, bundle_dir)
     return manifest
-
-
-def original_file(manifest: ModelManifest) -> str:
-    """Name of the FP32 graph beside the artifact of `manifest`."""
-    return f"{Path(manifest.artifact).stem}.fp32.onnx"
-
-
-def read_original(bundle: Bundle, bundle_dir: Path) -> bytes:
-    """The FP32 graph that the artifact of `bundle` was quantized from.
-
-    Raises
-    ------
-    ModelRefusedError
-        It is not there, or not the one that the metadata of the artifact names.
-    """
-    import onnx
-
-    path = bundle_dir / original_file(bundle.manifest)
-    try:
-        original = path.read_bytes()
-    except OSError as error:
-        raise ModelRefusedError(
-            f"{path}: {error.strerror}; the FP32 graph is written beside the INT8 one by "
-            "`wardstream models train`"
-        ) from error
-    model = onnx.load_model_from_string(bundle.graph)
-    named = {entry.key: entry.value for entry in model.metadata_props}.get(FP32_DIGEST)
-    if named != sha256(original).hexdigest():
-        raise ModelRefusedError(
-            f"{path} is not the graph that {bundle.manifest.artifact} came from"
-        )
-    return original
 
 
 def golden_windows(table: WindowTable, seed: int) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.train
 
 from models.datasets.labels import admissible_bits  # noqa: E402
 from models.datasets.windows import ROW, WindowTable  # noqa: E402
+from models.evaluation.originals import FP32_DIGEST, METHOD  # noqa: E402
 from models.quantization.accepted_by_tensorrt import tensorrt_problems  # noqa: E402
 from models.quantization.aware_training import AwareConfig, train_aware  # noqa: E402
 from models.quantization.choice import (  # noqa: E402
@@ -23,7 +24,7 @@ from models.quantization.choice import (  # noqa: E402
 )
 from models.quantization.fake_quantization import FakeQuantizedGraph  # noqa: E402
 from models.quantization.static_int8 import first_convolutions, quantize  # noqa: E402
-from models.registry.bundle import FP32_DIGEST, METHOD, runtime_of_graph  # noqa: E402
+from models.registry.bundle import runtime_of_graph  # noqa: E402
 from models.training.config import CONFIG_DIR, load_config  # noqa: E402
 from wardstream.contracts.errors import OutOfRangeError  # noqa: E402
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES  # noqa: E402
