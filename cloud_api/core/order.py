@@ -3,55 +3,18 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from wardstream.contracts.alert import AlertEvent
+from wardstream.alerting.convergence import AlertPosition, moves_forward, position_of
 from wardstream.contracts.device import Connectivity, DeviceStatus
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertPosition:
-    """Where an alert stands.
-
-    Attributes
-    ----------
-    device_id, boot_id, sequence_number
-        Identity of its newest event.
-    event_time_ns, decided_time_ns : int
-        When that event happened, on the clock of the data and of the device.
-    """
-
-    device_id: str
-    boot_id: str
-    sequence_number: int
-    event_time_ns: int
-    decided_time_ns: int
-
-
-def position_of(event: AlertEvent) -> AlertPosition:
-    """The position `event` takes an alert to."""
-    return AlertPosition(
-        device_id=event.device_id,
-        boot_id=event.boot_id,
-        sequence_number=event.sequence_number,
-        event_time_ns=event.event_time_ns,
-        decided_time_ns=event.decided_time_ns,
-    )
-
-
-def moves_forward(current: AlertPosition | None, event: AlertEvent) -> bool:
-    """Whether `event` is newer than where the alert stands.
-
-    Within one boot the sequence number decides. Between two boots (an alert outlives a restart
-    of the agent) it cannot; there the time of the event on the clock of the data does, and
-    the device's wall clock where that is the same.
-    """
-    if current is None:
-        return True
-    if current.boot_id == event.boot_id:
-        return event.sequence_number > current.sequence_number
-    return (event.event_time_ns, event.decided_time_ns) > (
-        current.event_time_ns,
-        current.decided_time_ns,
-    )
+__all__ = [
+    "AlertPosition",
+    "Place",
+    "is_sign_of_life",
+    "moves_forward",
+    "place_of_alert",
+    "position_of",
+    "status_applies",
+]
 
 
 def status_applies(

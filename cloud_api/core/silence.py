@@ -117,6 +117,7 @@ def silence_event(
         generation_mode=device.generation_mode,
         evidence={"silence_s": max(0.0, (now_ns - device.seen_time_ns) / NS_PER_S)},
         acknowledged_by=None if open_alert is None else open_alert.acknowledged_by,
+        revision=1 if open_alert is None else _next_revision(open_alert),
     )
 
 
@@ -158,4 +159,12 @@ def followed_by(
         decided_time_ns=moment_ns,
         acknowledged_by=acknowledged_by,
         acknowledgement_expires_ns=None if expires_ns is None else TimestampNs(expires_ns),
+        revision=_next_revision(open_alert),
+        actor=acknowledged_by,
+        reason=None,
     )
+
+
+def _next_revision(open_alert: AlertEvent) -> int:
+    # An alert that began before revisions were counted ends by the older order (revision 0).
+    return open_alert.revision + 1 if open_alert.revision else 0

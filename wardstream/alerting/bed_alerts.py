@@ -109,7 +109,7 @@ class BedAlerts:
     def fork(self) -> "BedAlerts":
         """An independent copy, for whoever asks what would happen if."""
         twin = copy(self)
-        twin._states = dict(self._states)
+        vars(twin)["_states"] = dict(self._states)
         return twin
 
     def snapshot(self) -> EngineSnapshot:

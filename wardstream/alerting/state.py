@@ -125,6 +125,7 @@ class ConditionState:
     def is_idle(self) -> bool:
         """Whether a finding that the condition is absent would change nothing."""
         return self.alert is None and self.present_since_ns is None
+
     ended: tuple[str, int] | None = None
 
 
