@@ -50,6 +50,7 @@ class AgentProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(10)
+        self.last_lines = self.lines
         self._log.close()
 
     def stop(self) -> int:
