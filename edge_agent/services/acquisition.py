@@ -5,13 +5,20 @@ import logging
 from types import TracebackType
 from typing import Final, Self
 
-from edge_agent.core.ports import WaveformSource
+from edge_agent.core.ports import SourceEvent, SourceEventKind, WaveformSource
 from edge_agent.services.bedside import Bedside
 from wardstream.contracts.timebase import NS_PER_S
 
 logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
+
+_LEVELS: Final = {
+    SourceEventKind.GAP: logging.DEBUG,
+    SourceEventKind.LATE: logging.DEBUG,
+    SourceEventKind.BACK: logging.INFO,
+}
+"""What is not a warning: gaps and late blocks are counted, and show as missing samples."""
 
 
 class Acquisition:
@@ -62,6 +69,8 @@ class Acquisition:
         """Judge until `stop`; after the end of a recording the bed is silent, not stopped."""
         async for packet in self._source.packets():
             self._bedside.take(packet)
+            for event in packet.events:
+                self._note(event)
             if self._ticks_by_data and packet.end_time_ns >= self._next_tick_ns:
                 self._bedside.tick(packet.end_time_ns)
                 self._next_tick_ns = packet.end_time_ns + round(TICK_S * NS_PER_S)
@@ -73,6 +82,23 @@ class Acquisition:
             extra={"fields": {"event": "source_ended"}},
         )
         await stop.wait()
+
+    def _note(self, event: SourceEvent) -> None:
+        counts = self._bedside.measurements.source_events
+        counts[event.kind.value] = counts.get(event.kind.value, 0) + 1
+        logger.log(
+            _LEVELS.get(event.kind, logging.WARNING),
+            "%s: %s",
+            event.channel,
+            event.text,
+            extra={
+                "fields": {
+                    "event": event.kind.value,
+                    "channel": event.channel,
+                    "amount": event.amount,
+                }
+            },
+        )
 
 
 class Watchdog:

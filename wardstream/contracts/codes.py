@@ -108,6 +108,12 @@ NUMERIC_CODES: Final[tuple[Code, ...]] = (
     Code(mdc="MDC_PRESS_BLD_NONINV_DIA", loinc="8462-4", unit=Unit.MMHG, label="NIBP diastolic"),
     Code(mdc="MDC_RESP_RATE", loinc="9279-1", unit=Unit.PER_MINUTE, label="RR"),
     Code(mdc="MDC_TEMP", loinc="8310-5", unit=Unit.CELSIUS, label="Temp"),
+    Code(
+        mdc="MDC_CONC_GLU_ISF",
+        loinc="99504-3",
+        unit=Unit.MILLIGRAM_PER_DECILITRE,
+        label="Glucose (tissue)",
+    ),
 )
 
 _BY_MDC: Final[dict[str, Code]] = {code.mdc: code for code in (*WAVEFORM_CODES, *NUMERIC_CODES)}

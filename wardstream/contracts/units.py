@@ -25,6 +25,9 @@ class Unit(StrEnum):
     """Arbitrary unit: a photoplethysmogram has no absolute scale."""
     COUNT = "{count}"
     BEATS_PER_MINUTE = "{beat}/min"
+    MILLIGRAM_PER_DECILITRE = "mg/dL"
+    MILLIMOLE_PER_LITRE = "mmol/L"
+    """Not converted here: moles of what? A driver that knows the substance does it."""
 
 
 # (from, to) -> (scale, offset): to_value = value * scale + offset.

@@ -1,0 +1,1 @@
+"""Drivers of live devices. Each delivers into an `Inbox`; `LiveSource` makes packets of it."""
