@@ -333,6 +333,8 @@ class Measurements:
     n_refused_messages: int = 0
     n_resent: int = 0
     n_storage_failures: int = 0
+    n_ring_chunks_lost: int = 0
+    n_ring_failures: int = 0
     source_events: dict[str, int] = field(default_factory=dict[str, int])
     """How often each `SourceEventKind` happened."""
     decision_ms: list[float] = field(default_factory=list[float])
