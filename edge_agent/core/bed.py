@@ -123,6 +123,11 @@ class Bed:
             channels_off_s=off_s,
         )
 
+    def breath_age_s(self, now_ns: TimestampNs) -> float:
+        """Seconds since the last breath; NaN where no curve tells."""
+        tracks = (one for one in self._live_tracks(now_ns) if isinstance(one, BreathTrack))
+        return next((track.since_breath_s() for track in tracks), math.nan)
+
     def frame_values(self, second_ns: TimestampNs, now_ns: TimestampNs) -> dict[str, float]:
         """Features of the second that begins at `second_ns`, as known at `now_ns`."""
         live = self._live_tracks(now_ns)

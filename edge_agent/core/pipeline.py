@@ -7,6 +7,7 @@ from edge_agent.core.bed import LIVE_NS, Bed
 from edge_agent.core.frames import FrameMaker
 from edge_agent.core.groups import ChannelGroup
 from edge_agent.core.intake import IntakeCounts, Stretch
+from edge_agent.core.numerics_watch import NumericsWatch
 from edge_agent.core.pipeline_types import (
     PipelineConfig,
     PipelineIdentity,
@@ -17,25 +18,16 @@ from edge_agent.core.rhythm import PROBABILITY_FEATURES, RhythmJudge, RhythmMemo
 from edge_agent.core.strips import StripCutter
 from edge_agent.core.teller import AlertTeller
 from edge_agent.core.tracks import EcgTrack
+from wardstream.alerting.bed_alerts import Holder
 from wardstream.alerting.detection import find_all
 from wardstream.alerting.engine import EngineSnapshot, Finding
-from wardstream.alerting.limits import LimitRule, LimitState, observe_limit
-from wardstream.contracts.alert import (
-    AcknowledgeCommand,
-    AlertKind,
-    AlertPriority,
-    Condition,
-    Transition,
-)
+from wardstream.alerting.numerics import Limits
+from wardstream.contracts.alert import AcknowledgeCommand, AlertKind, Condition, Transition
+from wardstream.contracts.authority import PatientLimitsCommand, SilenceCommand
 from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.timebase import NS_PER_MS, NS_PER_S, TimestampNs
 from wardstream.contracts.waveform import NumericObservation, WaveformChunk
 from wardstream.inference.port import RhythmRuntime
-
-_SPO2 = "MDC_PULS_OXIM_SAT_O2"
-_SPO2_DELAY_S = 10.0
-_SPO2_HYSTERESIS_PERCENT = 2.0
-_SPO2_DEEP_PERCENT = 80.0
 
 
 class BedPipeline:
@@ -74,7 +66,7 @@ class BedPipeline:
         self._bed = Bed()
         self._judge = RhythmJudge(runtime)
         self._memory = RhythmMemory()
-        self._teller = AlertTeller(identity, clock_ns, state)
+        self._teller = AlertTeller(identity, clock_ns, state, config.rules)
         self._frames = FrameMaker(identity)
         self._strips = StripCutter(
             identity.device_id,
@@ -82,12 +74,10 @@ class BedPipeline:
             before_s=config.strip_before_s,
             after_s=config.strip_after_s,
         )
-        self._spo2_rule = LimitRule(
-            lower=config.spo2_lower_percent,
-            delay_s=_SPO2_DELAY_S,
-            hysteresis=_SPO2_HYSTERESIS_PERCENT,
+        self._numerics = NumericsWatch(
+            config.all_limits, lambda: self._teller.concerned, self._teller.is_active
         )
-        self._spo2_state = LimitState()
+        self._numerics.follow(self._teller.limits)
         self._pending: list[Finding] = []
         self._retired = IntakeCounts()
         self._n_chunks = 0
@@ -129,19 +119,8 @@ class BedPipeline:
     def observe(self, observation: NumericObservation) -> None:
         """Take note of a monitor's numeric; it is judged with the next chunk or tick."""
         value = self._bed.note(observation)
-        if observation.code != _SPO2:
-            return
-        time_ns = observation.determination_time_ns
-        self._spo2_state = observe_limit(self._spo2_rule, self._spo2_state, value, time_ns)
-        self._pending.append(
-            Finding(
-                condition=Condition.DESATURATION,
-                present=None if math.isnan(value) else self._spo2_state.violated,
-                time_ns=time_ns,
-                since_ns=self._spo2_state.outside_since_ns,
-                evidence={} if math.isnan(value) else {"spo2_percent": value},
-                priority=AlertPriority.HIGH if value < _SPO2_DEEP_PERCENT else None,
-            )
+        self._pending += self._numerics.observe(
+            observation.code, value, observation.determination_time_ns
         )
 
     def report_condition(self, finding: Finding, received_time_ns: int) -> list[PipelineOutput]:
@@ -164,6 +143,7 @@ class BedPipeline:
             outputs.extend(self._tell([silent] if silent.present else [], received_time_ns))
         outputs.extend(self._tell([], received_time_ns))
         outputs.extend(self._teller.expire(now_ns, received_time_ns))
+        self._numerics.follow(self._teller.limits)
         if now_ns - self._now_ns > NS_PER_S:
             outputs.extend(self._complete(self._now_ns))
         outputs.extend(self._strips.due(now_ns))
@@ -181,6 +161,30 @@ class BedPipeline:
         """
         time_ns = TimestampNs(max(self._now_ns, command.issued_time_ns))
         return [*self._teller.acknowledge(command, time_ns, received_time_ns)]
+
+    def order(
+        self, command: SilenceCommand | PatientLimitsCommand, received_time_ns: int
+    ) -> list[PipelineOutput]:
+        """What changes with a person's order; nothing if it is a repeat.
+
+        Raises
+        ------
+        OutOfRangeError
+            The order is for another device, or its limits cannot be meant.
+        """
+        if isinstance(command, PatientLimitsCommand):
+            self._numerics.check(command.limits)
+        events = self._teller.order(command, received_time_ns)
+        self._numerics.follow(self._teller.limits)
+        return [*events]
+
+    def hold(self, holders: frozenset[Holder], received_time_ns: int) -> list[PipelineOutput]:
+        """What changes now that exactly `holders` are proven to be at their stations."""
+        return [*self._teller.hold(holders, received_time_ns)]
+
+    def set_site_limits(self, limits: Limits) -> None:
+        """Put other limits of the site in force, without missing a sample."""
+        self._numerics.set_site_limits(limits)
 
     def swap_runtime(self, runtime: RhythmRuntime) -> None:
         """Let `runtime` judge from the next window on; none goes unjudged."""
@@ -296,6 +300,8 @@ class BedPipeline:
             findings = [*self._pending, *findings]
             self._pending = []
         events = self._teller.observe(findings, self._judge.model_version, received_time_ns)
+        if events:
+            self._numerics.note(events)
         for event in events:
             if event.transition is Transition.ONSET and event.kind is AlertKind.PHYSIOLOGICAL:
                 self._strips.order(event.alert_id, event.event_time_ns)
@@ -304,7 +310,10 @@ class BedPipeline:
     def _complete(self, until_ns: TimestampNs) -> list[PipelineOutput]:
         outputs: list[PipelineOutput] = []
         while (second_ns := self._frames.due(until_ns)) is not None:
-            outputs.append(self._frames.make(self._values(second_ns), self._monotonic_ns()))
+            values = self._values(second_ns)
+            # Told with the next packet, or by the watchdog where none comes.
+            self._pending += self._numerics.second(values, self._bed, self._now_ns)
+            outputs.append(self._frames.make(values, self._monotonic_ns()))
         outputs.extend(self._strips.due(self._now_ns))
         return outputs
 

@@ -1,9 +1,13 @@
 """What goes into a pipeline beside samples, and what can be asked of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from wardstream.contracts.alert import AlertEvent
+from wardstream.alerting.conditions import RULES, ConditionRule
+from wardstream.alerting.numerics import DEFAULT_LIMITS, Limits, Measure, with_limits
+from wardstream.contracts.alert import AlertEvent, Condition
+from wardstream.contracts.authority import LimitPair
 from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.frame import FeatureFrame
 from wardstream.contracts.identity import check_boot_id, check_id
@@ -48,12 +52,24 @@ class PipelineConfig:
         Reach of an alert's strip around the moment it was raised; both 0: no strip leaves.
     no_data_after_s : float
         Silence after which no data is raised, at least 1.
+    rules : mapping of Condition to ConditionRule
+        The table in force at the site.
+    limits : Limits
+        Of the site, but for SpO2.
     """
 
     spo2_lower_percent: float = 90.0
     strip_before_s: float = 10.0
     strip_after_s: float = 5.0
     no_data_after_s: float = 5.0
+    rules: Mapping[Condition, ConditionRule] = field(default_factory=lambda: RULES)
+    limits: Limits = field(default_factory=lambda: DEFAULT_LIMITS)
+
+    @property
+    def all_limits(self) -> Limits:
+        """Of the site, SpO2 among them."""
+        pair = LimitPair(lower=self.spo2_lower_percent)
+        return with_limits(self.limits, {Measure.SPO2.value: pair})
 
     def __post_init__(self) -> None:
         if not 50 <= self.spo2_lower_percent <= 100:

@@ -335,6 +335,14 @@ class BreathTrack(Track):
             return math.nan
         return self._detector.rate_per_min()
 
+    def since_breath_s(self) -> float:
+        """Seconds since the last breath began; NaN before the first, or without a curve."""
+        n = self._detector.n_breaths
+        if not n or self.quality.score[0] < USABLE_SCORE:
+            return math.nan
+        last = int(self._detector.breaths[(n - 1) % self._detector.breaths.size])
+        return (self._n_out - last) / TARGET_RATE_HZ
+
 
 class PlainTrack(Track):
     """A channel of which only the quality is followed."""

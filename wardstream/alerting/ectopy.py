@@ -66,28 +66,25 @@ def ectopy(
     ]
 
 
-def pause(last_beat_ns: TimestampNs | None, longest_rr_ms: float, time_ns: TimestampNs) -> Finding:
-    """Whether the heart has paused: silent for `PAUSE_S` now, or over the last interval.
+def pause(longest_rr_ms: float, time_ns: TimestampNs) -> Finding:
+    """Whether the heart has just paused.
+
+    A pause is an interval between two beats; one that no beat ends is asystole.
 
     Parameters
     ----------
-    last_beat_ns : TimestampNs or None
-        R peak of the last beat; None: nothing can be said.
     longest_rr_ms : float
-        Longest of the intervals that ended in the last 10 s, NaN without any.
+        Longest of the intervals that ended in the last 10 s; NaN without any: nothing is said.
     time_ns : TimestampNs
         End of the newest ECG sample that was fit to judge.
     """
-    if last_beat_ns is None:
+    if not longest_rr_ms > 0:
         return Finding(condition=Condition.PAUSE, present=None, time_ns=time_ns)
-    silence_s = max((time_ns - last_beat_ns) / NS_PER_S, 0.0)
-    present = silence_s >= PAUSE_S or longest_rr_ms >= PAUSE_S * 1000
-    longest_s = max(silence_s, longest_rr_ms / 1000 if longest_rr_ms >= 0 else 0.0)
     return Finding(
         condition=Condition.PAUSE,
-        present=present,
+        present=longest_rr_ms >= PAUSE_S * 1000,
         time_ns=time_ns,
-        evidence={"pause_s": longest_s},
+        evidence={"pause_s": longest_rr_ms / 1000},
     )
 
 

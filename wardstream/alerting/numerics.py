@@ -40,8 +40,6 @@ FRESH_NS: Final = 5 * NS_PER_S
 """How long a value from a curve keeps the monitor's from being judged."""
 
 APNOEA_S: Final = 20.0
-LONG_APNOEA_S: Final = 40.0
-"""From here on apnoea is of high priority."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +91,7 @@ DEFAULT_LIMITS: Final[Mapping[Measure, MeasureLimits]] = {
     ),
     Measure.MEAN: MeasureLimits(
         lower=60.0, upper=120.0, below=Condition.HYPOTENSION, above=Condition.HYPERTENSION,
-        delay_s=10.0, hysteresis=3.0, lowest=20.0, highest=250.0, deep_lower=45.0,
+        delay_s=10.0, hysteresis=3.0, lowest=20.0, highest=250.0,
     ),
     Measure.DIASTOLIC: MeasureLimits(
         lower=40.0, upper=110.0, below=Condition.HYPOTENSION, above=Condition.HYPERTENSION,
@@ -211,7 +209,6 @@ def apnoea(breath_age_s: float, time_ns: TimestampNs) -> Finding:
         time_ns=time_ns,
         since_ns=TimestampNs(time_ns - round(breath_age_s * NS_PER_S)),
         evidence={"since_breath_s": breath_age_s},
-        priority=AlertPriority.HIGH if breath_age_s >= LONG_APNOEA_S else None,
     )
 
 

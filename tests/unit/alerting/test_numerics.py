@@ -144,8 +144,7 @@ def test_apnoea_from_the_age_of_the_last_breath() -> None:
     assert apnoea(math.nan, at(0)).present is None
     assert apnoea(19.9, at(0)).present is False
     found = apnoea(20.0, at(0))
-    assert (found.present, found.since_ns, found.priority) == (True, at(-20), None)
-    assert apnoea(41.0, at(0)).priority is AlertPriority.HIGH
+    assert (found.present, found.since_ns) == (True, at(-20))
 
 
 def beats(pattern: str) -> list[Beat]:
@@ -177,11 +176,10 @@ def test_frequent_beats_end_at_seven_a_minute() -> None:
     assert ectopy([], at(60))[0].present is None
 
 
-def test_a_pause_is_silence_now_or_a_long_interval() -> None:
-    assert pause(None, math.nan, at(0)).present is None
-    assert pause(at(0), math.nan, at(2.9)).present is False
-    assert pause(at(0), math.nan, at(3)).present is True
-    assert pause(at(0), 3100.0, at(0.5)).present is True
+def test_a_pause_is_a_long_interval_between_two_beats() -> None:
+    assert pause(math.nan, at(0)).present is None
+    assert pause(2999.0, at(0)).present is False
+    assert pause(3000.0, at(0)).present is True
 
 
 def test_the_table_says_the_figures_that_are_in_force() -> None:

@@ -106,7 +106,8 @@ def test_one_lead_off_of_two_is_low_and_the_other_still_judges(bed) -> None:
     [
         (35.0, Condition.EXTREME_BRADYCARDIA),
         (45.0, None),
-        (135.0, None),
+        (129.0, None),
+        (135.0, Condition.HIGH_HEART_RATE),
         (160.0, Condition.EXTREME_TACHYCARDIA),
     ],
 )
