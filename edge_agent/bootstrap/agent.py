@@ -23,6 +23,7 @@ from edge_agent.adapters.model_store import ModelStore
 from edge_agent.adapters.outbox import SqliteOutbox
 from edge_agent.adapters.playback import Clocks, PlaybackPlan, PlaybackSource
 from edge_agent.adapters.state_lock import StateLock
+from edge_agent.adapters.waveform_ring import RingLimits, WaveformRing
 from edge_agent.bootstrap.judgement import make_pipeline
 from edge_agent.bootstrap.sources import open_reader
 from edge_agent.core.outbox_port import OutboxLimits, StorageError
@@ -38,9 +39,10 @@ from edge_agent.services.outbox_writer import OutboxWriter
 from edge_agent.services.self_report import Concern, SelfReport
 from edge_agent.services.supervisor import Service, supervise
 from edge_agent.services.uplink import Uplink
+from edge_agent.services.waveform_keeper import WaveformKeeper
 from edge_agent.settings import EdgeSettings
 from wardstream.contracts import topics
-from wardstream.contracts.alert import Condition
+from wardstream.contracts.alert import AlertEvent, Condition, Transition
 from wardstream.contracts.codec import encode
 from wardstream.contracts.device import Connectivity, DeviceStatus, ModelReport
 from wardstream.contracts.timebase import TimestampNs
@@ -122,10 +124,12 @@ def build(
     hooks = Annunciator(_hook(settings), measurements)
     wiring = _Wiring()
     writer = OutboxWriter(outbox, wiring.wake, measurements)
+    ring = WaveformRing(settings.state_dir, RingLimits(**settings.ring.model_dump()))
+    keeper = WaveformKeeper(ring, measurements)
     bedside = Bedside(
         judge=pipeline,
         snapshot=lambda: msgspec.json.encode(pipeline.snapshot()),
-        annunciate=hooks.announce,
+        annunciate=lambda event: _announce(event, hooks, keeper),
         store=writer,
         clock_ns=clock.now_ns,
         measurements=measurements,
@@ -162,9 +166,10 @@ def build(
         uplink,
         updater,
         heartbeat,
-        Acquisition(source, bedside, ticks_by_data=not realtime),
+        keeper,
+        Acquisition(source, bedside, ticks_by_data=not realtime, keep=keeper.keep),
         Watchdog(source, bedside) if realtime else None,
-        SelfReport(_concerns(writer, uplink), bedside, source.data_time_ns),
+        SelfReport(_concerns(writer, keeper, uplink), bedside, source.data_time_ns),
     ]
     return Agent(
         services=tuple(service for service in services if service is not None),
@@ -183,8 +188,14 @@ def _last_snapshot(outbox: SqliteOutbox) -> bytes | None:
         return None
 
 
-def _concerns(writer: OutboxWriter, uplink: Uplink | None) -> list[Concern]:
-    concerns = [Concern(Condition.STORAGE_FAILING, lambda: writer.failing)]
+def _announce(event: AlertEvent, hooks: Annunciator, keeper: WaveformKeeper) -> None:
+    hooks.announce(event)
+    if event.transition is Transition.ONSET:
+        keeper.flush_soon()
+
+
+def _concerns(writer: OutboxWriter, keeper: WaveformKeeper, uplink: Uplink | None) -> list[Concern]:
+    concerns = [Concern(Condition.STORAGE_FAILING, lambda: writer.failing or keeper.failing)]
     if uplink is not None:
         concerns.append(Concern(Condition.LINK_LOST, lambda: not uplink.connected))
     return concerns

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from wardstream.contracts.errors import OutOfRangeError
 
-_LEVEL: Final = 6
+_LEVELS: Final = (1, 6, 6)
+"""Of deflate. The low bytes of floats are noise: more effort finds nothing in them."""
 _HEAD: Final = struct.Struct("<BdIH")
 """Way of storing, steps a unit, number of samples, number of runs of NaN."""
 
@@ -58,7 +59,7 @@ class ChannelCodec:
             words = differences.astype(_WORDS[way])
         head = _HEAD.pack(way, self._steps_a_unit, samples.size, len(runs))
         places = words.view(np.uint8).reshape(samples.size, -1).T
-        return head + runs.tobytes() + zlib.compress(places.tobytes(), _LEVEL)
+        return head + runs.tobytes() + zlib.compress(places.tobytes(), _LEVELS[way])
 
     def _on_grid(self, values: NDArray[np.float32]) -> NDArray[np.int64] | None:
         steps = _steps(values, self._steps_a_unit)

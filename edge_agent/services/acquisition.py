@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
 from edge_agent.core.ports import SourceEvent, SourceEventKind, WaveformSource
 from edge_agent.services.bedside import Bedside
 from wardstream.contracts.timebase import NS_PER_S
+from wardstream.contracts.waveform import WaveformChunk
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +38,24 @@ class Acquisition:
     ticks_by_data : bool
         Whether this service drives the watchdog by the clock of the data, as it must when
         a recording is played faster than time passes.
+    keep : callable
+        Given every chunk after it was judged; must not wait.
     """
 
     name = "acquisition"
 
-    def __init__(self, source: WaveformSource, bedside: Bedside, *, ticks_by_data: bool) -> None:
+    def __init__(
+        self,
+        source: WaveformSource,
+        bedside: Bedside,
+        *,
+        ticks_by_data: bool,
+        keep: Callable[[WaveformChunk], None] = lambda _: None,
+    ) -> None:
         self._source = source
         self._bedside = bedside
         self._ticks_by_data = ticks_by_data
+        self._keep = keep
         self._next_tick_ns = 0
 
     async def __aenter__(self) -> Self:
@@ -69,6 +81,8 @@ class Acquisition:
         """Judge until `stop`; after the end of a recording the bed is silent, not stopped."""
         async for packet in self._source.packets():
             self._bedside.take(packet)
+            for chunk in packet.chunks:
+                self._keep(chunk)
             for event in packet.events:
                 self._note(event)
             if self._ticks_by_data and packet.end_time_ns >= self._next_tick_ns:

@@ -97,6 +97,13 @@ class OutboxSettings(Section):
     max_age_s: Annotated[float, Field(ge=3600)] = 7 * 86_400.0
 
 
+class RingSettings(Section):
+    """How much of the raw curves is kept on the device's own disk."""
+
+    max_bytes: Annotated[int, Field(ge=10_000_000)] = 1_000_000_000
+    max_age_s: Annotated[float, Field(ge=600)] = 72 * 3600.0
+
+
 class JudgementSettings(Section):
     """What a site may set about alarms."""
 
@@ -123,6 +130,7 @@ class EdgeSettings(BaseSettings):
     mqtt: MqttSettings | None = None
     model: ModelSettings = ModelSettings()
     outbox: OutboxSettings = OutboxSettings()
+    ring: RingSettings = RingSettings()
     judgement: JudgementSettings = JudgementSettings()
     hook_command: str | None = None
     hook_deadline_s: Annotated[float, Field(gt=0, le=60)] = 5.0
@@ -232,6 +240,7 @@ def describe() -> list[tuple[str, str]]:
         "source": SOURCE_SECTIONS,
         "model": (ModelSettings,),
         "outbox": (OutboxSettings,),
+        "ring": (RingSettings,),
         "judgement": (JudgementSettings,),
     }
     for name, field in EdgeSettings.model_fields.items():
