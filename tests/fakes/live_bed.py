@@ -21,6 +21,12 @@ class Collected:
     observations: list[NumericObservation] = field(default_factory=list)
     events: list[SourceEvent] = field(default_factory=list)
 
+    def summary(self) -> str:
+        """What came, in a few lines."""
+        curves = {code: self.n_samples(code) for chunk in self.chunks for code in chunk.codes}
+        events = [f"{event.channel}: {event.kind} {event.text}" for event in self.events]
+        return f"samples {curves}, {len(self.observations)} numerics, events {events[:12]}\n"
+
     def kinds(self) -> list[SourceEventKind]:
         return [event.kind for event in self.events]
 
@@ -65,7 +71,7 @@ class LiveBed:
         while not content(self.got):
             if self._task.done():
                 self._task.result()
-            assert time.monotonic() < deadline_s, (self.got, self.source.quarantined)
+            assert time.monotonic() < deadline_s, self.got.summary() + self.reasons()
             await asyncio.sleep(0.01)
         return self.got
 
