@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 
+from edge_agent.core.ecg_track import EcgTrack
 from edge_agent.core.groups import ChannelGroup
 from edge_agent.core.rhythm import RhythmJudge, RhythmMemory
-from edge_agent.core.tracks import BreathTrack, EcgTrack, PulseTrack, Track
+from edge_agent.core.tracks import BreathTrack, PulseTrack, Track
 from wardstream.alerting.detection import BedSigns
 from wardstream.contracts.codes import Modality, code_by_mdc
 from wardstream.contracts.errors import OutOfRangeError
@@ -37,6 +38,11 @@ class Bed:
         self.quarantined_numerics: dict[str, str] = {}
         self._numerics: dict[str, tuple[float, TimestampNs]] = {}
         self._chosen: EcgTrack | None = None
+
+    def put(self, group: ChannelGroup) -> None:
+        """Let `group` take the place of the one with the same codes."""
+        self.groups[group.codes] = group
+        self._chosen = None
 
     @property
     def quarantined(self) -> dict[str, str]:
@@ -67,12 +73,7 @@ class Bed:
         """The ECG group that is judged: the chosen one while it serves, else the first that does."""
         oldest_ns = now_ns - LIVE_NS
         chosen = self._chosen
-        if (
-            chosen is not None
-            and chosen.is_usable
-            and chosen.time_ns >= oldest_ns
-            and any(group.ecg is chosen for group in self.groups.values())
-        ):
+        if chosen is not None and chosen.is_usable and chosen.time_ns >= oldest_ns:
             return chosen
         tracks = [group.ecg for group in self.groups.values() if group.ecg is not None]
         live = [track for track in tracks if track.time_ns >= oldest_ns]
@@ -85,7 +86,7 @@ class Bed:
         oldest_ns = now_ns - LIVE_NS
         alive = False
         for group in self.groups.values():
-            if group.end_time_ns >= oldest_ns:
+            if group.intake.end_time_ns >= oldest_ns:
                 if group.may_be_off:
                     return False
                 alive = alive or group.ecg is ecg
@@ -142,6 +143,8 @@ class Bed:
         return values
 
     def _live_tracks(self, now_ns: TimestampNs) -> list[Track]:
+        for group in self.groups.values():
+            group.catch_up()
         return [
             track
             for group in self.groups.values()

@@ -1,18 +1,21 @@
 """Channels that arrive together: their order in time, their unit, their tracks."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.core.ecg_track import EcgTrack
 from edge_agent.core.intake import GroupIntake, Stretch
-from edge_agent.core.tracks import EcgTrack, Track, make_track
+from edge_agent.core.tracks import Track, make_track
 from wardstream.contracts.codes import Modality, code_by_mdc
 from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
 from wardstream.contracts.units import Unit, conversion
+from wardstream.kernels.quality import BIN_SAMPLES
+from wardstream.kernels.resample import TARGET_RATE_HZ
 
 BLOCK_S: Final = 0.04
 """Longest run judged at once: a long packet is judged as if it had come in short ones."""
@@ -45,6 +48,9 @@ class ChannelGroup:
         self._offset = np.zeros((len(codes), 1), dtype=np.float32)
         self._block = max(1, int(BLOCK_S * sampling_rate_hz))
         self._missing: dict[int, int] = {}
+        self._put_off: list[Stretch] = []
+        self._n_put_off = 0
+        self._n_until_quality = 1
         self._make_tracks(sampling_rate_hz)
         self._converts = bool((self._scale != 1).any() or (self._offset != 0).any())
 
@@ -56,33 +62,86 @@ class ChannelGroup:
     @property
     def newest_ns(self) -> TimestampNs:
         """End of the newest sample judged."""
-        return max((track.time_ns for track in self.tracks), default=self.end_time_ns)
+        # All have one clock and one rate.
+        return self.tracks[0].time_ns if self.tracks else self.intake.end_time_ns
 
     @property
     def may_be_off(self) -> bool:
         """Whether any of its channels may have been off for long enough to be told."""
         return any(track.may_be_off for track in self.tracks)
 
-    def blocks(self, stretch: Stretch) -> Iterator[None]:
-        """Let the kernels take in `stretch`, block by block; yields after each."""
+    def blocks(self, stretch: Stretch, every_block: Callable[[], bool]) -> Iterator[None]:
+        """Let the kernels take in `stretch`; yields where there is something to judge.
+
+        That is after each block, or, for an ECG while `every_block` says no, after those that
+        end a window or leave it less than steady, and at the end.
+        """
+        self.catch_up()
         if stretch.restart:
             for track in self.tracks:
                 track.restart(stretch.start_time_ns)
-        samples = stretch.samples
-        if math.isnan(np.minimum.reduce(samples, axis=None)):
-            self._count_missing(stretch)
-        if not samples.flags.writeable:
-            samples = samples.copy()  # kernels are compiled for arrays that may be written
-        if self._converts:
-            samples = samples * self._scale + self._offset
+        samples = self._prepared([stretch])
+        if self.ecg is not None and len(self._parts) == 1:
+            leads = np.ascontiguousarray(samples[self._parts[0][1]])
+            begin = 0
+            while (left := leads.shape[1] - begin) > 0:
+                stop = left <= self._block or every_block()
+                begin = self.ecg.advance_to_event(leads, begin, every_block=stop)
+                yield
+            return
         for begin in range(0, samples.shape[1], self._block):
-            block = samples[:, begin : begin + self._block]
-            for track, rows in self._parts:
-                track.advance(np.ascontiguousarray(block[rows]))
+            self._advance(samples[:, begin : begin + self._block])
             yield
+
+    def put_off(self, stretch: Stretch) -> bool:
+        """Take in `stretch` when it is asked for, at the latest when a quality changes with it.
+
+        True if that is now. For what only informs the judgement of others: the kernels give the same for any
+        division into packets, so nobody can tell, and fewer calls cost less.
+        """
+        if stretch.restart:
+            self._put_off.clear()
+            self._n_put_off, self._n_until_quality = 0, 1
+            for track in self.tracks:
+                track.restart(stretch.start_time_ns)
+        self._put_off.append(stretch)
+        self._n_put_off += stretch.samples.shape[1]
+        if self._n_put_off < self._n_until_quality:
+            return False
+        self.catch_up()
+        return True
+
+    def catch_up(self) -> None:
+        """Take in what was put off."""
+        if not self._put_off:
+            return
+        stretches, self._put_off = self._put_off, []
+        self._advance(self._prepared(stretches))
+        self._n_put_off = 0
+        n_out = max((track.n_out for track in self.tracks), default=0)
+        left = BIN_SAMPLES - n_out % BIN_SAMPLES
+        self._n_until_quality = max(1, int(left * self.intake.sampling_rate_hz / TARGET_RATE_HZ))
+
+    def _prepared(self, stretches: list[Stretch]) -> NDArray[np.float32]:
+        # In the units of the codes, in one piece; missing samples counted.
+        samples = stretches[0].samples
+        if len(stretches) > 1:
+            samples = np.concatenate([stretch.samples for stretch in stretches], axis=1)
+        if math.isnan(np.minimum.reduce(samples, axis=None)):
+            for stretch in stretches:
+                self._count_missing(stretch)
+        if self._converts:
+            return samples * self._scale + self._offset
+        # Kernels are compiled for arrays that may be written, though they do not write.
+        return samples if samples.flags.writeable else samples.copy()
+
+    def _advance(self, samples: NDArray[np.float32]) -> None:
+        for track, rows in self._parts:
+            track.advance(np.ascontiguousarray(samples[rows]))
 
     def take_missing(self, second: int) -> int:
         """Samples missing in the second that begins at `second`, over all channels."""
+        self.catch_up()
         return self._missing.pop(second, 0)
 
     def _make_tracks(self, sampling_rate_hz: float) -> None:
@@ -105,7 +164,7 @@ class ChannelGroup:
                 self._parts.append((track, slice(row, row + 1)))
         if ecg_rows:
             codes = tuple(self.codes[row] for row in ecg_rows)
-            self.ecg = EcgTrack(codes, sampling_rate_hz)
+            self.ecg = EcgTrack(codes, sampling_rate_hz, self._block)
             self._parts.insert(0, (self.ecg, _as_slice(ecg_rows)))
         self.tracks = [track for track, _ in self._parts]
 

@@ -62,22 +62,23 @@ class IntakeCounts:
 
 
 class GroupIntake:
-    """Puts the chunks of one group of channels in order and shows gaps for what they are."""
+    """Puts the chunks of one group of channels in order and shows gaps for what they are.
+
+    Attributes
+    ----------
+    end_time_ns : TimestampNs
+        When the next sample is due; 0 before the first.
+    """
 
     def __init__(self, sampling_rate_hz: float) -> None:
         self.sampling_rate_hz = sampling_rate_hz
         self.counts = IntakeCounts()
         self._anchor_ns = TimestampNs(0)
         self._n_since_anchor = 0
-        self._end_ns = TimestampNs(0)
+        self.end_time_ns = TimestampNs(0)
         self._boot_id = ""
         self._last_number = -1
         self._waiting: list[WaveformChunk] = []
-
-    @property
-    def end_time_ns(self) -> TimestampNs:
-        """When the next sample is due; 0 before the first."""
-        return self._end_ns
 
     def push(self, chunk: WaveformChunk) -> list[Stretch]:
         """What can be judged now that `chunk` is here, in order.
@@ -90,7 +91,7 @@ class GroupIntake:
         if self._follows(chunk):
             # As nearly every chunk does, many times a second.
             self._last_number += 1
-            start_ns = self._end_ns
+            start_ns = self.end_time_ns
             self._move_on(n_samples)
             return [Stretch(samples=chunk.samples, start_time_ns=start_ns)]
         if chunk.boot_id != self._boot_id:
@@ -113,12 +114,14 @@ class GroupIntake:
             chunk.sequence_number == self._last_number + 1
             and chunk.boot_id == self._boot_id
             and not self._waiting
-            and -JITTER_NS <= chunk.start_time_ns - self._end_ns <= JITTER_NS
+            and -JITTER_NS <= chunk.start_time_ns - self.end_time_ns <= JITTER_NS
         )
 
     def _move_on(self, n_samples: int) -> None:
         self._n_since_anchor += n_samples
-        self._end_ns = sample_time_ns(self._anchor_ns, self.sampling_rate_hz, self._n_since_anchor)
+        self.end_time_ns = sample_time_ns(
+            self._anchor_ns, self.sampling_rate_hz, self._n_since_anchor
+        )
 
     def _release(self) -> list[Stretch]:
         stretches: list[Stretch] = []
@@ -158,7 +161,7 @@ class GroupIntake:
         if samples.shape[1] == 0:
             self.counts.late += 1
             return []
-        start_ns = self._end_ns
+        start_ns = self.end_time_ns
         self._move_on(samples.shape[1])
         return [Stretch(samples=samples, start_time_ns=start_ns)]
 

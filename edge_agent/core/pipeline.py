@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from edge_agent.core.bed import LIVE_NS, Bed
+from edge_agent.core.ecg_track import EcgTrack
 from edge_agent.core.frames import FrameMaker
 from edge_agent.core.groups import ChannelGroup
 from edge_agent.core.intake import IntakeCounts, Stretch
@@ -14,12 +15,17 @@ from edge_agent.core.pipeline_types import (
     PipelineOutput,
     PipelineReport,
 )
-from edge_agent.core.rhythm import PROBABILITY_FEATURES, RhythmJudge, RhythmMemory
+from edge_agent.core.rhythm import (
+    PROBABILITY_FEATURES,
+    Questions,
+    RhythmJudge,
+    RhythmMemory,
+    answered,
+)
 from edge_agent.core.strips import StripCutter
 from edge_agent.core.teller import AlertTeller
-from edge_agent.core.tracks import EcgTrack
 from wardstream.alerting.bed_alerts import Holder
-from wardstream.alerting.detection import find_all
+from wardstream.alerting.detection import DETECTED, find_all
 from wardstream.alerting.engine import EngineSnapshot, Finding
 from wardstream.alerting.numerics import Limits
 from wardstream.contracts.alert import AcknowledgeCommand, AlertKind, Condition, Transition
@@ -94,6 +100,16 @@ class BedPipeline:
         OutOfRangeError
             The chunk is another device's.
         """
+        return answered(self.steps(chunk, received_time_ns), self._judge.infer)
+
+    def steps(self, chunk: WaveformChunk, received_time_ns: int) -> Questions[list[PipelineOutput]]:
+        """`push` in steps: each thing it yields is to be sent through the model.
+
+        Raises
+        ------
+        OutOfRangeError
+            The chunk is another device's.
+        """
         if chunk.device_id != self._identity.device_id:
             raise OutOfRangeError(f"a chunk of {chunk.device_id} came to another device")
         self._n_chunks += 1
@@ -103,8 +119,12 @@ class BedPipeline:
         for stretch in group.intake.push(chunk):
             if stretch.restart:
                 self._begin(group, stretch)
-            for _ in group.blocks(stretch):
-                self._judge_now(group, received_time_ns, outputs)
+            if self._only_informs(group):
+                if group.put_off(stretch):
+                    self._now_ns = TimestampNs(max(self._now_ns, group.newest_ns))
+                continue
+            for _ in group.blocks(stretch, self._anything_to_find):
+                yield from self._judge_now(group, received_time_ns, outputs)
         self._strips.keep(chunk)
         # The last packet of each second speaks for the others: it is due for a window as well.
         self._last_latency_ms = (self._clock_ns() - received_time_ns) / NS_PER_MS
@@ -228,7 +248,7 @@ class BedPipeline:
         if group is not None:
             self._retired.add(group.intake.counts)
         group = ChannelGroup(chunk.codes, chunk.unit, chunk.sampling_rate_hz)
-        self._bed.groups[chunk.codes] = group
+        self._bed.put(group)
         return group
 
     def _begin(self, group: ChannelGroup, stretch: Stretch) -> None:
@@ -243,31 +263,36 @@ class BedPipeline:
         else:
             self._frames.begin(stretch.start_time_ns)
 
+    def _only_informs(self, group: ChannelGroup) -> bool:
+        """Whether an ECG that is live decides, and `group` is none."""
+        if group.ecg is not None:
+            return False
+        ecg = self._bed.ecg(self._now_ns)
+        return ecg is not None and max(self._now_ns, group.end_time_ns) - ecg.time_ns < NS_PER_S
+
     def _judge_now(
         self, group: ChannelGroup, received_time_ns: int, outputs: list[PipelineOutput]
-    ) -> None:
+    ) -> Questions[None]:
         newest_ns = group.newest_ns
         if newest_ns > self._now_ns:
             self._now_ns = newest_ns
         ecg = self._bed.ecg(self._now_ns)
         if group.ecg is not None:
             if group.ecg.hop_is_due:
-                self._ask_model(group, chosen=group.ecg is ecg)
+                yield from self._ask_model(group.ecg, chosen=group.ecg is ecg)
         elif ecg is not None and self._now_ns - ecg.time_ns < NS_PER_S:
             return  # the ECG's own packets decide; this one only informs them
+        # What is absent need not be found absent, many times a second.
         concerned = self._teller.concerned
-        if self._nothing_to_find(ecg):
-            # The usual case, many times a second: what is absent need not be found absent.
+        wanted = None
+        if self._is_calm(ecg):
             if not concerned and not self._pending:
                 return
             wanted = concerned
-        else:
-            wanted = None
-        findings = find_all(
-            self._bed.signs(self._now_ns, self._judge, self._memory),
-            self._teller.is_active,
-            wanted,
-        )
+        findings: list[Finding] = []
+        if wanted is None or not wanted.isdisjoint(DETECTED):
+            signs = self._bed.signs(self._now_ns, self._judge, self._memory)
+            findings = find_all(signs, self._teller.is_active, wanted)
         findings.extend(
             Finding(condition=condition, present=False, time_ns=self._now_ns)
             for condition in (Condition.NO_DATA, Condition.CLOCK_SKEW)
@@ -275,7 +300,15 @@ class BedPipeline:
         )
         outputs.extend(self._tell(findings, received_time_ns))
 
-    def _nothing_to_find(self, ecg: EcgTrack | None) -> bool:
+    def _anything_to_find(self) -> bool:
+        """Whether more than the ECG itself makes it worth while to judge each block."""
+        return bool(
+            self._pending
+            or self._teller.concerned
+            or not self._is_calm(self._bed.ecg(self._now_ns))
+        )
+
+    def _is_calm(self, ecg: EcgTrack | None) -> bool:
         """Whether no condition of `find_all` can be present."""
         return (
             ecg is not None
@@ -285,13 +318,11 @@ class BedPipeline:
             and self._bed.is_attached(ecg, self._now_ns)
         )
 
-    def _ask_model(self, group: ChannelGroup, *, chosen: bool) -> None:
-        if group.ecg is None:
-            return
-        for end_ns, leads in group.ecg.due_windows():
+    def _ask_model(self, ecg: EcgTrack, *, chosen: bool) -> Questions[None]:
+        for end_ns, leads in ecg.due_windows():
             if not chosen:
                 continue
-            verdict = self._judge.judge(leads, group.ecg.weights)
+            verdict = yield from self._judge.steps(leads, ecg.weights)
             runtime = self._judge.runtime
             self._memory.push(verdict, None if runtime is None else runtime.manifest, end_ns)
 

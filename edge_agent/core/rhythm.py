@@ -1,9 +1,9 @@
 """When the model is asked, what of, and what its answers come to over some hops."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,25 @@ _DEFAULT_POINT: Final = 0.5  # where a manifest states no operating point
 _HALF_WINDOW_NS: Final = round(WINDOW_S * NS_PER_S / 2)
 
 
+T = TypeVar("T")
+
+Questions = Generator[NDArray[np.float32], NDArray[np.float32] | None, T]
+"""Yields windows, shape (n, 1, 1000), is sent answers, shape (n, n_classes), or None."""
+
+
+def answered(
+    steps: Questions[T],
+    infer: Callable[[NDArray[np.float32]], NDArray[np.float32] | None],
+) -> T:
+    """What `steps` returns when each of its questions goes through `infer`."""
+    try:
+        windows = next(steps)
+        while True:
+            windows = steps.send(infer(windows))
+    except StopIteration as done:
+        return done.value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RhythmVerdict:
     """What the model holds of one hop, over all usable leads.
@@ -50,6 +69,7 @@ class RhythmJudge:
 
     def __init__(self, runtime: RhythmRuntime | None) -> None:
         self._runtime = runtime
+        self._answers = True
         self._scratch = np.empty(WINDOW_SAMPLES, dtype=np.float32)
         self.n_judged = 0
         self.n_unjudged = 0
@@ -58,19 +78,20 @@ class RhythmJudge:
 
     @property
     def runtime(self) -> RhythmRuntime | None:
-        """The model in force."""
-        return self._runtime
+        """The model in force; None while it does not answer, although it is asked each hop."""
+        return self._runtime if self._answers else None
 
     @property
     def model_version(self) -> str:
         """Name and version for alerts, ``none`` without a model."""
-        if self._runtime is None:
+        runtime = self.runtime
+        if runtime is None:
             return "none"
-        return f"{self._runtime.manifest.name}-{self._runtime.manifest.version}"
+        return f"{runtime.manifest.name}-{runtime.manifest.version}"
 
     def swap(self, runtime: RhythmRuntime) -> None:
         """Let `runtime` judge from the next window on."""
-        self._runtime = runtime
+        self._runtime, self._answers = runtime, True
 
     def forget(self) -> None:
         """What was said before no longer holds: the signal was interrupted."""
@@ -88,26 +109,35 @@ class RhythmJudge:
         weights : ndarray of float64, shape (n_leads,)
             Quality of each, 0 to 1; a lead of weight 0 is not asked about.
         """
+        return answered(self.steps(leads, weights), self.infer)
+
+    def steps(
+        self, leads: list[NDArray[np.float32]], weights: NDArray[np.float64]
+    ) -> Questions["RhythmVerdict | None"]:
+        """`judge` in two steps: what it yields is to be sent through the model.
+
+        Whoever judges several beds asks the model once about all of them.
+        """
         self.last = None
         if self._runtime is None:
             self.n_unjudged += 1
             return None
         windows = np.empty((len(leads), 1, WINDOW_SAMPLES), dtype=np.float32)
         used: list[float] = []
-        for lead, weight in zip(leads, weights, strict=True):
+        for lead, weight in zip(leads, weights.tolist(), strict=True):
             share = normalise_window(lead, windows[len(used), 0], self._scratch)
             if weight > 0 and share >= MIN_SHARE_PRESENT:
-                used.append(float(weight))
+                used.append(weight)
         if not used:
             self.n_unusable += 1
             return None
-        try:
-            answers = self._runtime.infer(windows[: len(used)])
-        except TransientError:
-            # The accelerator is gone: from here on the rules alarm alone, and say so.
-            self._runtime = None
+        answers = yield windows[: len(used)]
+        if answers is None:
+            # Given up for now: until it answers again the rules alarm alone, and say so.
+            self._answers = False
             self.n_unjudged += 1
             return None
+        self._answers = True
         self.n_judged += 1
         fused = np.asarray(used) @ answers / sum(used)
         classes = self._runtime.manifest.classes
@@ -115,6 +145,15 @@ class RhythmJudge:
             probabilities=dict(zip(classes, fused.tolist(), strict=True)), n_leads=len(used)
         )
         return self.last
+
+    def infer(self, windows: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Answers of the model in force, None where it gives none."""
+        if self._runtime is None:
+            return None
+        try:
+            return self._runtime.infer(windows)
+        except TransientError:
+            return None
 
 
 class RhythmMemory:

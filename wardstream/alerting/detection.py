@@ -151,18 +151,6 @@ def find_all(
     ]
 
 
-def is_rate_extreme(rr_ms: NDArray[np.float64]) -> bool:
-    """Whether these intervals alone could raise an alert on the rate."""
-    if rr_ms.size < BRADYCARDIA_INTERVALS:
-        return False
-    if float(rr_ms[-BRADYCARDIA_INTERVALS:].min()) > 60_000.0 / BRADYCARDIA_PER_MIN:
-        return True
-    last = rr_ms[-TACHYCARDIA_INTERVALS:]
-    return last.size == TACHYCARDIA_INTERVALS and 60_000.0 / float(last.mean()) > (
-        TACHYCARDIA_PER_MIN
-    )
-
-
 def contradicting_pulse(signs: BedSigns) -> PulseSigns | None:
     """A regular pulse on a usable channel: the heart pumps, whatever the ECG looks like."""
     for pulse in signs.pulses:
@@ -369,6 +357,9 @@ _DETECTORS: Final[Mapping[Condition, Callable[[BedSigns, Active], Finding]]] = {
     Condition.ARTEFACT: _artefact,
     Condition.MODEL_UNAVAILABLE: _model_unavailable,
 }
+
+DETECTED: Final = frozenset(_DETECTORS)
+"""Conditions on which `find_all` finds."""
 
 _DEPENDENT: Final = (
     Condition.EXTREME_BRADYCARDIA,

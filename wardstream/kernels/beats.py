@@ -129,6 +129,11 @@ class QrsDetector:
         self._state["missed_at"] = -1
         self._state["learn_until"] = _LEARNING
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What `detect` takes after the samples, for kernels that call it themselves."""
+        return _SECTIONS, self.weights, self._leads, self._history, self._state, self._beats
+
     def push(self, samples_mv: NDArray[np.float32]) -> int:
         """Number of beats that became known with the next samples.
 
@@ -398,3 +403,10 @@ def _grow_sensitive(leads: Any, state: Any) -> None:
         state.peak, state.slope = 0.0, 0.0
         for c in range(leads.size):
             leads[c].level = _MIN_LEVEL
+
+
+detect = _detect
+"""For kernels of other modules (`wardstream.kernels.compile.joint_kernel`)."""
+
+LEARNING_SAMPLES: Final = _LEARNING
+"""From the first sample on: no beat can be found while they are being measured."""

@@ -1,7 +1,7 @@
 """Causal recursive filters as cascades of second-order sections, streaming, NaN-safe."""
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +109,11 @@ class CascadeFilter:
         """Forget everything; the next sample present starts the filter in its steady state."""
         self._missing[:] = self._limit
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What `cascade` takes after the samples, for kernels that call it themselves."""
+        return self._sections, self._state, self._held, self._missing, self._limit
+
     def push(self, samples: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         """Filter `samples` into `out`.
 
@@ -171,3 +176,7 @@ def _cascade(
                 state[c, s, 1] = z1 if abs(z1) > 1e-30 else 0.0
                 x = y
             out[c, i] = x if present else math.nan
+
+
+cascade = _cascade
+"""For kernels of other modules (`wardstream.kernels.compile.joint_kernel`)."""

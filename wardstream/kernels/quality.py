@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,14 @@ class QualityMeter:
         self.flawed_bins[:] = 0
         self.share_missing[:] = 1.0
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What `measure` takes after the samples, for kernels that call it themselves."""
+        return (
+            self._limits, self._bins, self._last, self._counters,
+            self.score, self.flaw, self.flawed_bins, self.share_missing,
+        )  # fmt: skip
+
     def push(self, samples: NDArray[np.float32]) -> None:
         """Take in the next samples, shape (n_channels, n_samples); NaN = missing.
 
@@ -208,3 +216,7 @@ def _assess(
         found = 1
     score[c], flaw[c], share_missing[c] = value, found, missing / n
     flawed_bins[c] = flawed_bins[c] + 1 if found >= 3 else 0
+
+
+measure = _measure
+"""For kernels of other modules (`wardstream.kernels.compile.joint_kernel`)."""

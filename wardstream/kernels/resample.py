@@ -7,7 +7,7 @@ proportionally more below. At 250 Hz itself samples pass through untouched, at o
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,11 @@ class Resampler:
         """Forget everything: the next sample pushed is sample 0 of a new stretch."""
         self._history[:] = np.nan
         self._counters[:] = 0
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What `resample` takes after the samples, for kernels that call it themselves."""
+        return self._ratio, self._table, self._history, self._counters
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Output samples that became due.
@@ -176,3 +181,7 @@ def _resample(
             n_out += 1
     counters[0], counters[1] = n_in, n_out
     return written
+
+
+resample = _resample
+"""For kernels of other modules (`wardstream.kernels.compile.joint_kernel`)."""

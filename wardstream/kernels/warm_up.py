@@ -5,8 +5,10 @@ import numpy as np
 from wardstream.contracts.codes import Modality
 from wardstream.kernels.atrial import rr_features
 from wardstream.kernels.beats import QrsDetector
+from wardstream.kernels.ecg import EcgLimits, EcgWatch
 from wardstream.kernels.intervals import rr_statistics
 from wardstream.kernels.pulse import PulseDetector
+from wardstream.kernels.pulse_summary import summarise
 from wardstream.kernels.quality import LIMITS, QualityMeter
 from wardstream.kernels.resample import Resampler
 from wardstream.kernels.respiration import BreathDetector
@@ -33,5 +35,9 @@ def warm_up() -> None:
     window = np.zeros(2 * WINDOW_SAMPLES, dtype=np.float32)[:WINDOW_SAMPLES]
     scratch = np.empty_like(window)
     normalise_window(window, np.empty((1, 1, WINDOW_SAMPLES), np.float32)[0, 0], scratch)
+    watch_limits = EcgLimits()
+    for rate_hz in (250.0, 360.0):
+        EcgWatch(2, rate_hz, 10, watch_limits).push(packet, 0, every_block=True)
+    summarise(PulseDetector(min_amplitude=1.0).pulses, 0, 0)
     rr_statistics(np.full(20, 800.0))
     rr_features(np.full(20, 800.0))
