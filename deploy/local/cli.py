@@ -45,6 +45,7 @@ _HANDED_OVER: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "records": (("stream_processors", "records"), "Give beds their patients' records."),
     "db": (("deploy.database",), "Bring a database to this version's schema."),
     "bench": (("deploy.bench",), "Measure speed and memory."),
+    "chaos": (("deploy.chaos",), "Kill parts of a running stack; count what that costs."),
 }
 
 

@@ -24,7 +24,7 @@ from deploy.local.servers.mosquitto_access import SERVICES
 from deploy.local.servers.ports import accepts_connections, free_port, is_free
 from deploy.local.servers.postgres import PostgresServer, PostgresSettings
 from deploy.local.servers.program import Program
-from deploy.local.supervisor import Supervisor
+from deploy.local.supervisor import Backoff, Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class StackOptions:
     state: StateFolder
     data: Path | None
     port: int | None
+    backoff: Backoff | None = None
 
 
 class Stack:
@@ -50,7 +51,7 @@ class Stack:
     ) -> None:
         self.options = options
         self.performances = plan_beds(options.n_beds, options.data)
-        self.supervisor = Supervisor(on_change=self._write_stack_file)
+        self.supervisor = Supervisor(on_change=self._write_stack_file, backoff=options.backoff)
         self.secrets = environment.load_secrets(options.state)
         self.store = ""
         self.kafka_kind = ""

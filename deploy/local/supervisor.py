@@ -172,8 +172,12 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL now."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send `number` to its process group now."""
         if self._process is not None:
-            signal_group(self._process, signal.SIGKILL)
+            signal_group(self._process, number)
 
 
 def signal_group_leftovers(process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,9 @@
 """A wall clock that runs evenly and is corrected in the open."""
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from wardstream.contracts.timebase import NS_PER_S
@@ -45,3 +47,14 @@ class SteadyClock:
         most_ns = int(passed_ns * SLEW)
         self._offset_ns += max(-most_ns, min(most_ns, error_ns))
         return 0
+
+
+def process_age_s() -> float:
+    """Seconds since the kernel started this process; NaN where there is no Linux ``/proc``."""
+    try:
+        # The name of the program comes second and may hold anything; what follows may not.
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
+    except (OSError, ValueError, IndexError, AttributeError):
+        return float("nan")
