@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 _NICENESS: Final = -10
@@ -16,3 +17,5 @@ def take_precedence() -> None:
     with suppress(OSError, AttributeError):
         if os.getpriority(os.PRIO_PROCESS, 0) > _NICENESS:
             os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+        # Linux shares the processor among sessions first, and niceness counts only within one.
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
