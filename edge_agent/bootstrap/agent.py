@@ -24,6 +24,7 @@ from edge_agent.adapters.outbox import SqliteOutbox
 from edge_agent.adapters.playback import Clocks, PlaybackPlan, PlaybackSource
 from edge_agent.adapters.state_lock import StateLock
 from edge_agent.adapters.waveform_ring import RingLimits, WaveformRing
+from edge_agent.bootstrap.annunciation import make_authority, make_sounder
 from edge_agent.bootstrap.judgement import make_pipeline
 from edge_agent.bootstrap.sources import open_reader
 from edge_agent.core.outbox_port import OutboxLimits, StorageError
@@ -37,6 +38,7 @@ from edge_agent.services.heartbeat import Heartbeat, StatusParts
 from edge_agent.services.model_updater import ModelParts, ModelUpdater, Qualifier, first_model
 from edge_agent.services.outbox_writer import OutboxWriter
 from edge_agent.services.self_report import Concern, SelfReport
+from edge_agent.services.sounder import Sounder
 from edge_agent.services.supervisor import Service, supervise
 from edge_agent.services.uplink import Uplink
 from edge_agent.services.waveform_keeper import WaveformKeeper
@@ -122,6 +124,7 @@ def build(
     runtime, report = first_model(shelf, settings.model.bundle_dir, load)
     pipeline = make_pipeline(settings, boot_id, runtime, clock, _last_snapshot(outbox))
     hooks = Annunciator(_hook(settings), measurements)
+    sounder = make_sounder(settings, pipeline.snapshot().alerts)
     wiring = _Wiring()
     writer = OutboxWriter(outbox, wiring.wake, measurements)
     ring = WaveformRing(settings.state_dir, RingLimits(**settings.ring.model_dump()))
@@ -129,7 +132,7 @@ def build(
     bedside = Bedside(
         judge=pipeline,
         snapshot=lambda: msgspec.json.encode(pipeline.snapshot()),
-        annunciate=lambda event: _announce(event, hooks, keeper),
+        annunciate=lambda event: _announce(event, sounder, hooks, keeper),
         store=writer,
         clock_ns=clock.now_ns,
         measurements=measurements,
@@ -155,14 +158,16 @@ def build(
         clock_ns=clock.now_ns,
         correct_clock=clock.correct,
     )
-    desk = CommandDesk(loop, outbox, bedside, updater)
-    uplink = _uplink(settings, outbox, writer, status, desk, measurements)
+    authority = make_authority(settings, boot_id, loop, outbox, bedside, updater, measurements)
+    uplink = _uplink(settings, outbox, writer, status, authority.desk, measurements)
     heartbeat = Heartbeat(status, uplink.say if uplink else None, measurements)
     wiring.uplink, wiring.heartbeat = uplink, heartbeat
     realtime = settings.source.pace == "realtime"
     services: list[Service | None] = [
         writer,
+        sounder,
         hooks,
+        authority.watch,
         uplink,
         updater,
         heartbeat,
@@ -188,7 +193,10 @@ def _last_snapshot(outbox: SqliteOutbox) -> bytes | None:
         return None
 
 
-def _announce(event: AlertEvent, hooks: Annunciator, keeper: WaveformKeeper) -> None:
+def _announce(
+    event: AlertEvent, sounder: Sounder, hooks: Annunciator, keeper: WaveformKeeper
+) -> None:
+    sounder.announce(event)
     hooks.announce(event)
     if event.transition is Transition.ONSET:
         keeper.flush_soon()

@@ -10,8 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from wardstream.alerting.bed_alerts import Holder
 from wardstream.alerting.engine import Finding
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
+from wardstream.contracts.authority import PatientLimitsCommand, SilenceCommand
 from wardstream.contracts.errors import TransientError, WardstreamError
 from wardstream.contracts.frame import FeatureFrame
 from wardstream.contracts.timebase import TimestampNs
@@ -167,6 +169,16 @@ class Judge(Protocol):
 
     def acknowledge(self, command: AcknowledgeCommand, received_time_ns: int) -> Sequence[Output]:
         """What an acknowledgement changes."""
+        ...
+
+    def order(
+        self, command: SilenceCommand | PatientLimitsCommand, received_time_ns: int
+    ) -> Sequence[Output]:
+        """What a person's order changes."""
+        ...
+
+    def hold(self, holders: frozenset[Holder], received_time_ns: int) -> Sequence[Output]:
+        """What changes now that exactly `holders` are proven to be at their stations."""
         ...
 
     def report_condition(self, finding: Finding, received_time_ns: int) -> Sequence[Output]:

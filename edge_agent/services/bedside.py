@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.core.ports import Judge, Measurements, Output, Packet
+from wardstream.alerting.bed_alerts import Holder
 from wardstream.alerting.engine import Finding
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
+from wardstream.contracts.authority import PatientLimitsCommand, SilenceCommand
 from wardstream.contracts.timebase import TimestampNs
 
 
@@ -82,6 +84,25 @@ class Bedside:
         """Carry out `command`; `accept` is called once its effect is on disk."""
         outputs = self.judge.acknowledge(command, self.clock_ns())
         self._tell(outputs, command.command_id, accept)
+
+    def order(
+        self, command: SilenceCommand | PatientLimitsCommand, accept: Callable[[], None]
+    ) -> None:
+        """Carry out a person's order; `accept` is called once its effect is on disk.
+
+        Raises
+        ------
+        OutOfRangeError
+            It is for another device, or cannot be meant.
+        """
+        outputs = self.judge.order(command, self.clock_ns())
+        self._tell(outputs, command.command_id, accept)
+
+    def hold(self, holders: frozenset[Holder]) -> None:
+        """Judge that exactly `holders` are proven to be at their stations."""
+        outputs = self.judge.hold(holders, self.clock_ns())
+        if outputs:
+            self._tell(outputs)
 
     def _tell(
         self,

@@ -13,6 +13,7 @@ from edge_agent.core.ports import Delivery, Link, LinkEvent, LinkHandlers, Measu
 from edge_agent.services.sender import Sender
 from wardstream.contracts import topics
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
+from wardstream.contracts.authority import PatientLimitsCommand, SilenceCommand, StationLease
 from wardstream.contracts.codec import decode
 from wardstream.contracts.device import ModelCommand
 from wardstream.contracts.errors import ContractError, RefusedError
@@ -21,7 +22,7 @@ from wardstream.contracts.topics import FLEET, parse_address
 
 logger = logging.getLogger(__name__)
 
-Command = AcknowledgeCommand | ModelCommand
+Command = AcknowledgeCommand | SilenceCommand | StationLease | PatientLimitsCommand | ModelCommand
 OnCommand = Callable[[Command, Callable[[], None]], None]
 """Called on the uplink's thread with a command and how to accept it."""
 
@@ -118,7 +119,8 @@ class Uplink:
             await asyncio.sleep(0.5)
 
     def _subscriptions(self) -> list[str]:
-        device = [topics.ACKNOWLEDGEMENT, topics.MODEL_COMMAND, *topics.WATERMARK.values()]
+        orders = [topics.ACKNOWLEDGEMENT, topics.SILENCE, topics.LEASE, topics.LIMITS]
+        device = [*orders, topics.MODEL_COMMAND, *topics.WATERMARK.values()]
         own = [topic.address(self._site_id, self._device_id) for topic in device]
         return [*own, topics.MODEL_COMMAND.address(self._site_id, FLEET)]
 
@@ -192,6 +194,6 @@ class Uplink:
             if address.topic is not topics.WATERMARK[message.lane]:
                 raise RefusedError(f"it is a watermark of lane {message.lane}")
             return message
-        if isinstance(message, AcknowledgeCommand | ModelCommand):
+        if isinstance(message, Command):
             return message
         raise RefusedError(f"a device takes no {type(message).__name__}")

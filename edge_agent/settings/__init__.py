@@ -113,6 +113,30 @@ class JudgementSettings(Section):
     no_data_after_s: Annotated[float, Field(ge=1, le=60)] = 5.0
 
 
+class AnnunciationSettings(Section):
+    """Sound and light at the bed."""
+
+    sound_command: str | None = Field(
+        default=None, description="plays a WAV file from its standard input, such as `aplay -q`"
+    )
+    light_red_pin: Annotated[int, Field(ge=1, le=40)] | None = None
+    light_yellow_pin: Annotated[int, Field(ge=1, le=40)] | None = None
+    light_library: str = "Jetson.GPIO"
+
+    @field_validator("sound_command")
+    @classmethod
+    def _is_a_command(cls, command: str | None) -> str | None:
+        if command is not None and not shlex.split(command):
+            raise ValueError("it names no program")
+        return command
+
+    @model_validator(mode="after")
+    def _a_light_has_two_pins(self) -> Self:
+        if (self.light_red_pin is None) != (self.light_yellow_pin is None):
+            raise ValueError("light_red_pin and light_yellow_pin belong together")
+        return self
+
+
 class EdgeSettings(BaseSettings):
     """One bed's agent, for example ``EDGE_BED_ID=icu-1-4 EDGE_SOURCE__KIND=simulator``."""
 
@@ -132,6 +156,12 @@ class EdgeSettings(BaseSettings):
     outbox: OutboxSettings = OutboxSettings()
     ring: RingSettings = RingSettings()
     judgement: JudgementSettings = JudgementSettings()
+    annunciation: AnnunciationSettings = AnnunciationSettings()
+    orders_key: Path | None = Field(
+        default=None,
+        description="public key (PEM) of whoever signs silences, leases, limits and"
+        " acknowledgements; without it nothing can make the bed quiet",
+    )
     hook_command: str | None = None
     hook_deadline_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
@@ -242,6 +272,7 @@ def describe() -> list[tuple[str, str]]:
         "outbox": (OutboxSettings,),
         "ring": (RingSettings,),
         "judgement": (JudgementSettings,),
+        "annunciation": (AnnunciationSettings,),
     }
     for name, field in EdgeSettings.model_fields.items():
         if name not in sections:

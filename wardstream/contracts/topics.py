@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from wardstream.contracts.alert import AcknowledgeCommand, AlertEvent
+from wardstream.contracts.authority import PatientLimitsCommand, SilenceCommand, StationLease
 from wardstream.contracts.device import DeviceStatus, ModelCommand
 from wardstream.contracts.errors import UnknownSchemaError
 from wardstream.contracts.frame import FeatureFrame
@@ -66,6 +67,9 @@ STATUS: Final = MqttTopic(DeviceStatus, "status", retained=True, from_device=Tru
 ACKNOWLEDGEMENT: Final = MqttTopic(
     AcknowledgeCommand, "acknowledgement", retained=False, from_device=False
 )
+SILENCE: Final = MqttTopic(SilenceCommand, "silence", retained=False, from_device=False)
+LEASE: Final = MqttTopic(StationLease, "lease", retained=False, from_device=False)
+LIMITS: Final = MqttTopic(PatientLimitsCommand, "limits", retained=False, from_device=False)
 MODEL_COMMAND: Final = MqttTopic(ModelCommand, "model", retained=True, from_device=False)
 WATERMARK: Final[dict[Lane, MqttTopic[CommitWatermark]]] = {
     lane: MqttTopic(CommitWatermark, f"watermark/{lane}", retained=True, from_device=False)
@@ -79,6 +83,9 @@ MQTT_TOPICS: Final = (
     GAP,
     STATUS,
     ACKNOWLEDGEMENT,
+    SILENCE,
+    LEASE,
+    LIMITS,
     MODEL_COMMAND,
     *WATERMARK.values(),
 )

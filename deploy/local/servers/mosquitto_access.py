@@ -14,9 +14,12 @@ from wardstream.contracts.topics import (
     FLEET,
     FRAME,
     GAP,
+    LEASE,
+    LIMITS,
     MODEL_COMMAND,
     MQTT_TOPICS,
     ROOT,
+    SILENCE,
     STATUS,
     STRIP,
     WATERMARK,
@@ -39,7 +42,10 @@ SERVICES: Final[Mapping[str, ServiceRole]] = {
     "worker": ServiceRole(reads=(), writes=(WATERMARK[Lane.FRAME],)),
     "cloud": ServiceRole(
         reads=(ALERT, STRIP, GAP, STATUS, MODEL_COMMAND),
-        writes=(ACKNOWLEDGEMENT, MODEL_COMMAND, WATERMARK[Lane.ALERT], WATERMARK[Lane.STRIP]),
+        writes=(
+            *(ACKNOWLEDGEMENT, SILENCE, LEASE, LIMITS, MODEL_COMMAND),
+            *(WATERMARK[Lane.ALERT], WATERMARK[Lane.STRIP]),
+        ),
     ),
     "ops": ServiceRole(reads=(STATUS, MODEL_COMMAND), writes=(MODEL_COMMAND,)),
 }
