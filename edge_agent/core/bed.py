@@ -71,26 +71,26 @@ class Bed:
 
     def ecg(self, now_ns: TimestampNs) -> EcgTrack | None:
         """The ECG group that is judged: the chosen one while it serves, else the first that does."""
-        oldest_ns = now_ns - LIVE_NS
         chosen = self._chosen
-        if chosen is not None and chosen.is_usable and chosen.time_ns >= oldest_ns:
+        if chosen is not None and self.judges(chosen, now_ns):
             return chosen
+        oldest_ns = now_ns - LIVE_NS
         tracks = [group.ecg for group in self.groups.values() if group.ecg is not None]
         live = [track for track in tracks if track.time_ns >= oldest_ns]
         usable = [track for track in live if track.is_usable]
         self._chosen = next(iter(usable or live or tracks), None)
         return self._chosen
 
-    def is_attached(self, ecg: EcgTrack, now_ns: TimestampNs) -> bool:
-        """Whether `ecg` is live and no live channel may have been off for long."""
-        oldest_ns = now_ns - LIVE_NS
-        alive = False
+    def judges(self, ecg: EcgTrack, now_ns: TimestampNs) -> bool:
+        """Whether `ecg` is the one that is judged at `now_ns`, without looking at the others."""
+        return ecg is self._chosen and ecg.is_usable and now_ns - ecg.time_ns <= LIVE_NS
+
+    def is_attached(self, now_ns: TimestampNs) -> bool:
+        """Whether no live channel may have been off for long."""
         for group in self.groups.values():
-            if group.intake.end_time_ns >= oldest_ns:
-                if group.may_be_off:
-                    return False
-                alive = alive or group.ecg is ecg
-        return alive
+            if group.may_be_off and group.intake.end_time_ns >= now_ns - LIVE_NS:
+                return False
+        return True
 
     def signs(self, now_ns: TimestampNs, judge: RhythmJudge, memory: RhythmMemory) -> BedSigns:
         """What is known at `now_ns`."""

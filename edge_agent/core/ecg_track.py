@@ -80,9 +80,14 @@ class EcgTrack(Track):
         return self._watch.hop_is_due
 
     @property
-    def is_steady(self) -> bool:
+    def is_quiet(self) -> bool:
         """Fit to be judged, beating, attached, at no extreme rate: nothing can raise an alert."""
-        return self._watch.steady
+        return self._watch.quiet
+
+    @property
+    def n_missing(self) -> int:
+        """Samples that were missing since the last restart, over all leads."""
+        return self._watch.n_missing
 
     @property
     def may_be_off(self) -> bool:
@@ -113,6 +118,20 @@ class EcgTrack(Track):
     def last_beat_ns(self) -> TimestampNs | None:
         """R peak of the last beat."""
         return self._time_of(self._watch.last_beat)
+
+    @property
+    def n_beats(self) -> int:
+        """Beats since the last restart."""
+        return self._watch.beats.n_beats
+
+    @property
+    def unbroken_from(self) -> int:
+        """Number of the first beat after the last time that no lead was usable."""
+        return self._watch.unbroken_from
+
+    def beats_from(self, first: int) -> NDArray[np.int64]:
+        """250 Hz samples of the R peaks from number `first` on, as far back as they are kept."""
+        return self._watch.beats.last_beats(max(self.n_beats - first, 0))
 
     def rr_ms(self) -> NDArray[np.float64]:
         """Intervals, oldest first, none across an interruption."""

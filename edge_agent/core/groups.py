@@ -34,6 +34,8 @@ class ChannelGroup:
         Every track, `ecg` included.
     quarantined : dict of code to str
         Channels that are not judged, with the reason.
+    may_be_off : bool
+        Any of its channels may have been off for long enough to be told.
     """
 
     def __init__(self, codes: tuple[str, ...], unit: Unit, sampling_rate_hz: float) -> None:
@@ -41,6 +43,7 @@ class ChannelGroup:
         self.unit = unit
         self.intake = GroupIntake(sampling_rate_hz)
         self.quarantined: dict[str, str] = {}
+        self.may_be_off = False
         self.ecg: EcgTrack | None = None
         self.tracks: list[Track] = []
         self._parts: list[tuple[Track, slice | list[int]]] = []
@@ -53,6 +56,8 @@ class ChannelGroup:
         self._n_until_quality = 1
         self._make_tracks(sampling_rate_hz)
         self._converts = bool((self._scale != 1).any() or (self._offset != 0).any())
+        leads = () if self.ecg is None else self.ecg.codes
+        self._is_plain_ecg = leads == codes and not self._converts
 
     @property
     def end_time_ns(self) -> TimestampNs:
@@ -65,11 +70,6 @@ class ChannelGroup:
         # All have one clock and one rate.
         return self.tracks[0].time_ns if self.tracks else self.intake.end_time_ns
 
-    @property
-    def may_be_off(self) -> bool:
-        """Whether any of its channels may have been off for long enough to be told."""
-        return any(track.may_be_off for track in self.tracks)
-
     def blocks(self, stretch: Stretch, every_block: Callable[[], bool]) -> Iterator[None]:
         """Let the kernels take in `stretch`; yields where there is something to judge.
 
@@ -78,19 +78,22 @@ class ChannelGroup:
         """
         self.catch_up()
         if stretch.restart:
-            for track in self.tracks:
-                track.restart(stretch.start_time_ns)
-        samples = self._prepared([stretch])
-        if self.ecg is not None and len(self._parts) == 1:
-            leads = np.ascontiguousarray(samples[self._parts[0][1]])
-            begin = 0
-            while (left := leads.shape[1] - begin) > 0:
-                stop = left <= self._block or every_block()
-                begin = self.ecg.advance_to_event(leads, begin, every_block=stop)
+            self._restart(stretch)
+        if self.ecg is None or not self._is_plain_ecg:
+            samples = self._prepared([stretch])
+            for begin in range(0, samples.shape[1], self._block):
+                self._advance(samples[:, begin : begin + self._block])
                 yield
             return
-        for begin in range(0, samples.shape[1], self._block):
-            self._advance(samples[:, begin : begin + self._block])
+        ecg, block = self.ecg, self._block
+        leads = _writeable(np.ascontiguousarray(stretch.samples[self._parts[0][1]]))
+        begin, n_missing = 0, ecg.n_missing
+        while (left := leads.shape[1] - begin) > 0:
+            stop = left <= block or every_block()
+            begin = ecg.advance_to_event(leads, begin, every_block=stop)
+            self.may_be_off = ecg.may_be_off
+            if begin == leads.shape[1] and ecg.n_missing != n_missing:
+                self._count_missing(stretch)
             yield
 
     def put_off(self, stretch: Stretch) -> bool:
@@ -100,10 +103,7 @@ class ChannelGroup:
         division into packets, so nobody can tell, and fewer calls cost less.
         """
         if stretch.restart:
-            self._put_off.clear()
-            self._n_put_off, self._n_until_quality = 0, 1
-            for track in self.tracks:
-                track.restart(stretch.start_time_ns)
+            self._restart(stretch)
         self._put_off.append(stretch)
         self._n_put_off += stretch.samples.shape[1]
         if self._n_put_off < self._n_until_quality:
@@ -132,12 +132,19 @@ class ChannelGroup:
                 self._count_missing(stretch)
         if self._converts:
             return samples * self._scale + self._offset
-        # Kernels are compiled for arrays that may be written, though they do not write.
-        return samples if samples.flags.writeable else samples.copy()
+        return _writeable(samples)
+
+    def _restart(self, stretch: Stretch) -> None:
+        self._put_off.clear()
+        self._n_put_off, self._n_until_quality = 0, 1
+        self.may_be_off = False
+        for track in self.tracks:
+            track.restart(stretch.start_time_ns)
 
     def _advance(self, samples: NDArray[np.float32]) -> None:
         for track, rows in self._parts:
             track.advance(np.ascontiguousarray(samples[rows]))
+        self.may_be_off = any(track.may_be_off for track in self.tracks)
 
     def take_missing(self, second: int) -> int:
         """Samples missing in the second that begins at `second`, over all channels."""
@@ -179,6 +186,11 @@ class ChannelGroup:
             self._missing[int(second)] = self._missing.get(int(second), 0) + int(count)
         while len(self._missing) > _KEPT_SECONDS:
             del self._missing[min(self._missing)]
+
+
+def _writeable(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    # Kernels are compiled for arrays that may be written, though they do not write.
+    return samples if samples.flags.writeable else samples.copy()
 
 
 def _as_slice(rows: list[int]) -> slice | list[int]:

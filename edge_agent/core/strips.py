@@ -31,6 +31,7 @@ class StripCutter:
         self._boot_id = check_boot_id(boot_id)
         self._before_ns = round(before_s * NS_PER_S)
         self._after_ns = round(after_s * NS_PER_S)
+        self._reach_ns = self._before_ns + self._after_ns + 2 * _GRACE_NS
         self._recent: dict[tuple[str, ...], deque[WaveformChunk]] = {}
         self._orders: list[_Order] = []
         self._next_number = 0
@@ -44,15 +45,17 @@ class StripCutter:
         """Remember `chunk`; forget what no strip can reach any more."""
         if not self.enabled:
             return
-        kept = self._recent.setdefault(chunk.codes, deque())
-        if kept and (
+        kept = self._recent.get(chunk.codes)
+        if kept is None:
+            kept = self._recent[chunk.codes] = deque()
+        elif kept and (
             chunk.start_time_ns < kept[-1].start_time_ns
             or chunk.sampling_rate_hz != kept[-1].sampling_rate_hz
             or chunk.unit is not kept[-1].unit
         ):
             kept.clear()  # the clock was set back, or the curve is another one now
         kept.append(chunk)
-        horizon = chunk.start_time_ns - self._before_ns - self._after_ns - 2 * _GRACE_NS
+        horizon = chunk.start_time_ns - self._reach_ns
         while len(kept) > 1 and kept[1].start_time_ns < horizon:
             kept.popleft()
 

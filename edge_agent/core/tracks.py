@@ -47,6 +47,11 @@ class Track(ABC):
         self._start_ns = TimestampNs(0)
 
     @property
+    def start_ns(self) -> TimestampNs:
+        """Of the first sample since the last restart."""
+        return self._start_ns
+
+    @property
     def time_ns(self) -> TimestampNs:
         """End of the newest 250 Hz sample."""
         return TimestampNs(self._start_ns + self.n_out * TARGET_PERIOD_NS)

@@ -30,12 +30,12 @@ _NEVER: Final = -1
 
 # What is kept, by position.
 _N_OUT, _FIFTH, _USABLE_SINCE, _FLAT_SINCE, _UNBROKEN_FROM = range(5)
-_LAST_BEAT, _HOP, _NEXT_END, _EXTREME, _MAY_BE_OFF = range(5, 10)
+_LAST_BEAT, _HOP, _NEXT_END, _EXTREME, _MAY_BE_OFF, _QUIET, _MISSING = range(5, 12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EcgLimits:
-    """Where an ECG ceases to be steady.
+    """Where an ECG ceases to be quiet.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class EcgWatch:
     block_samples : int
         Longest run of input samples that is judged at once.
     limits : EcgLimits
-        Where it ceases to be steady.
+        Where it ceases to be quiet.
 
     Attributes
     ----------
@@ -92,7 +92,8 @@ class EcgWatch:
         self._ring = np.full((n_leads, 2 * _CAPACITY), math.nan, dtype=np.float32)
         longest = math.ceil(block_samples * TARGET_RATE_HZ / sampling_rate_hz) + 3
         self._work = np.empty((2, n_leads, longest), dtype=np.float32)
-        self._kept = np.zeros(10, dtype=np.int64)
+        self._kept = np.zeros(12, dtype=np.int64)
+        self._state: list[int] = []
         self._limits = np.array(
             [
                 limits.usable_score, limits.silent_samples, limits.off_bins, limits.slow_ms,
@@ -117,6 +118,7 @@ class EcgWatch:
         self._kept[:] = 0
         self._kept[[_USABLE_SINCE, _FLAT_SINCE, _LAST_BEAT]] = _NEVER
         self._kept[_NEXT_END] = WINDOW_SAMPLES
+        self._state = self._kept.tolist()
 
     def push(self, samples_mv: NDArray[np.float32], begin: int, *, every_block: bool) -> int:
         """Number of the first samples that are taken in now.
@@ -135,59 +137,67 @@ class EcgWatch:
         -----
         Any division into packets gives the same state at the same sample. O(n), no allocation.
         """
-        return _advance(samples_mv, begin, every_block, *self._arguments)
+        begin = _advance(samples_mv, begin, every_block, *self._arguments)
+        self._state = self._kept.tolist()  # asked for many times before it changes again
+        return begin
 
     @property
     def n_out(self) -> int:
         """250 Hz samples since the last `reset`."""
-        return int(self._kept[_N_OUT])
+        return self._state[_N_OUT]
+
+    @property
+    def n_missing(self) -> int:
+        """Input samples that were missing since the last `reset`, over all leads."""
+        return self._state[_MISSING]
 
     @property
     def usable_since(self) -> int | None:
         """Sample since which a lead has been fit to be judged without a break."""
-        return _known(self._kept[_USABLE_SINCE])
+        return _known(self._state[_USABLE_SINCE])
 
     @property
     def flat_since(self) -> int | None:
         """Sample since which every lead has been flat."""
-        return _known(self._kept[_FLAT_SINCE])
+        return _known(self._state[_FLAT_SINCE])
 
     @property
     def last_beat(self) -> int | None:
         """Sample of the last R peak."""
-        return _known(self._kept[_LAST_BEAT])
+        return _known(self._state[_LAST_BEAT])
 
     @property
     def unbroken_from(self) -> int:
         """Number of the first beat after the last time that no lead was usable."""
-        return int(self._kept[_UNBROKEN_FROM])
+        return self._state[_UNBROKEN_FROM]
 
     @property
     def may_be_off(self) -> bool:
         """Whether a lead has been off for about as long as matters."""
-        return bool(self._kept[_MAY_BE_OFF])
+        return bool(self._state[_MAY_BE_OFF])
 
     @property
-    def steady(self) -> bool:
+    def quiet(self) -> bool:
         """Usable, beating, attached, at no extreme rate: nothing here can raise an alert."""
-        return _is_steady(self._limits, self._kept)
+        return bool(self._state[_QUIET])
 
     @property
     def hop_is_due(self) -> bool:
         """Whether the end of a window has been passed that `take_hop` has not given out."""
-        return bool(self._kept[_NEXT_END] <= self._kept[_N_OUT])
+        return self._state[_NEXT_END] <= self._state[_N_OUT]
 
     def take_hop(self) -> tuple[int, NDArray[np.float32]]:
         """End (half open) of the window that is due, and a view on it, shape (n_leads, 1000)."""
-        end = int(self._kept[_NEXT_END])
+        end = self._state[_NEXT_END]
         self._kept[_HOP] += 1
         self._kept[_NEXT_END] = WINDOW_SAMPLES + int(self._kept[_HOP] * _HOP_SAMPLES)
+        self._state = self._kept.tolist()
         at = (end - WINDOW_SAMPLES) % _CAPACITY
         return end, self._ring[:, at : at + WINDOW_SAMPLES]
 
 
-def _known(value: np.int64) -> int | None:
-    return None if value == _NEVER else int(value)
+def _known(value: int) -> int | None:
+    return None if value == _NEVER else value
 
 
 @joint_kernel
@@ -210,6 +220,10 @@ def _advance(
         end = min(begin + block, samples.shape[1])
         part = samples[:, begin:end]
         begin = end
+        for c in range(part.shape[0]):
+            for i in range(part.shape[1]):
+                if math.isnan(part[c, i]):
+                    kept[_MISSING] += 1
         if resampler[1].shape[1] == 0:  # at 250 Hz samples pass as they are
             n = part.shape[1]
             resampler[3][:] += n
@@ -236,13 +250,14 @@ def _advance(
             _follow_quality(limits, meter[4], meter[5], meter[6], qrs[4], kept)
         if n_found > 0 or judged_anew:
             _follow_beats(limits, qrs[4], qrs[5], kept)
-        if every_block or kept[_NEXT_END] <= kept[_N_OUT] or not _is_steady(limits, kept):
+        kept[_QUIET] = _is_quiet(limits, kept)
+        if every_block or kept[_NEXT_END] <= kept[_N_OUT] or not kept[_QUIET]:
             break
     return begin
 
 
 @joint_kernel
-def _is_steady(limits: NDArray[np.float64], kept: NDArray[np.int64]) -> bool:
+def _is_quiet(limits: NDArray[np.float64], kept: NDArray[np.int64]) -> bool:
     since = kept[_USABLE_SINCE]
     if since == _NEVER or kept[_EXTREME] or kept[_MAY_BE_OFF]:
         return False
