@@ -162,6 +162,34 @@ def train_verifier(
     _say({"verifier": str(path), "points": dict(verifier.points)}, as_json=json)
 
 
+@app.command()
+def engine(
+    bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for engines; where the agent looks for them.")
+    ] = None,
+    fp16: Annotated[bool, typer.Option(help="Layers that are not INT8 may be FP16.")] = True,
+    json: JsonFlag = False,
+) -> None:
+    """Build the TensorRT engine of a bundle for the GPU of this machine, or find it built."""
+    from models.quantization.tensorrt import build_engine
+
+    _say(build_engine(bundle, out, fp16=fp16), as_json=json)
+
+
+@app.command()
+def bench(
+    bundle: Annotated[
+        Path, typer.Argument(help="Folder with manifest.json; the shipped one.")
+    ] = SHIPPED_BUNDLE,
+    json: JsonFlag = False,
+) -> None:
+    """Time and size of a model on one thread, beside FP32 and torch."""
+    from models.benchmark import measure_model
+
+    _say(measure_model(bundle), as_json=json)
+
+
 @app.command("init-repository")
 def init_repository(json: JsonFlag = False) -> None:
     """Create the signed repository and its keys; where it stands already, refresh it."""

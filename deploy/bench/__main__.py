@@ -35,6 +35,10 @@ _BENCHES: Final[dict[str, tuple[Callable[[], dict[str, Any]], str]]] = {
         _by_command("edge_agent", "bench", "--json"),
         "One bed-second, decision latency, beds a core, memory; peers on the same beats.",
     ),
+    "model": (
+        _by_command("models", "bench", "--json"),
+        "The model on one thread: a window, batches of 16 and 256, size; FP32 and torch beside it.",
+    ),
     "codec": (codec.measure, "Encoding and decoding frames; peers on the same content."),
 }
 

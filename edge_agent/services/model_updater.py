@@ -2,29 +2,24 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-import numpy as np
-
 from edge_agent.core.outbox_port import StorageError
 from edge_agent.core.ports import ModelRepository, ModelShelf, ModelUnreachableError
 from edge_agent.services.bedside import Store
 from wardstream.contracts.device import ModelAction, ModelCommand, ModelReport, ModelState
-from wardstream.contracts.errors import ConfigurationError
-from wardstream.inference.bundle import qualify
+from wardstream.inference.bundle import read_bundle
+from wardstream.inference.guard import GuardLimits
 from wardstream.inference.port import ModelRefusedError, RhythmRuntime
-from wardstream.inference.registry import load_runtime
+from wardstream.inference.selection import ChosenRuntime, choose_runtime
 
 logger = logging.getLogger(__name__)
 
 FETCH_PAUSES_S: Final = (1.0, 4.0, 15.0, 60.0)
 """Pauses between attempts to reach the repository; after the last one the offer is refused."""
-
-N_TIMED: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +29,16 @@ class Qualifier:
     Attributes
     ----------
     backend : str
-        Which inference back end.
+        Which inference back end, or ``auto``: the fastest that gives the golden answers.
     latency_budget_ms : float
         Most that nine of ten single windows may take.
+    guard : GuardLimits or None
+        When a model that hangs or crawls is given up; None: never.
     """
 
     backend: str = "onnxruntime"
     latency_budget_ms: float = 5.0
+    guard: GuardLimits | None = None
 
     def __call__(self, bundle_dir: Path) -> RhythmRuntime:
         """The loaded model.
@@ -50,28 +48,9 @@ class Qualifier:
         ModelRefusedError
             Digest, shape, preprocessing, golden vectors or latency are not as they must be.
         """
-        try:
-            runtime = load_runtime(bundle_dir, self.backend)
-        except ConfigurationError as error:
-            raise ModelRefusedError(str(error)) from error
-        qualify(runtime, bundle_dir)
-        slow_ms = _latency_ms(runtime)
-        if slow_ms > self.latency_budget_ms:
-            raise ModelRefusedError(
-                f"a window takes {slow_ms:.2f} ms here, allowed are {self.latency_budget_ms} ms"
-            )
-        return runtime
-
-
-def _latency_ms(runtime: RhythmRuntime) -> float:
-    (spec,) = runtime.manifest.inputs
-    window = np.zeros((1, *spec.shape), dtype=np.float32)
-    times: list[float] = []
-    for _ in range(N_TIMED):
-        begun = time.perf_counter()
-        runtime.infer(window)
-        times.append((time.perf_counter() - begun) * 1000)
-    return sorted(times)[N_TIMED * 9 // 10]
+        bundle = read_bundle(bundle_dir)
+        choice = choose_runtime(bundle, self.backend, latency_budget_ms=self.latency_budget_ms)
+        return ChosenRuntime(choice, bundle, self.guard)
 
 
 def first_model(
@@ -107,6 +86,7 @@ def report_of(
     reason: str = "",
 ) -> ModelReport:
     """What the device says about its model."""
+    chosen = runtime.choice if isinstance(runtime, ChosenRuntime) else None
     return ModelReport(
         state=state
         if runtime is not None or state is not ModelState.RUNNING
@@ -115,6 +95,10 @@ def report_of(
         sha256=runtime.manifest.sha256 if runtime is not None else "",
         refused_version=refused_version,
         reason=reason,
+        backend=chosen.taken.backend if chosen else "",
+        backends=tuple(str(each) for each in chosen.all) if chosen else (),
+        latency_p50_ms=chosen.taken.latency_p50_ms if chosen else None,
+        golden_error=chosen.taken.golden_error if chosen else None,
     )
 
 
@@ -212,6 +196,8 @@ class ModelUpdater:
         if runtime is not before:
             self._parts.swap(runtime)
             self._running = runtime
+            if isinstance(before, ChosenRuntime):
+                before.close()
         logger.info(
             "model %d judges now",
             runtime.manifest.version,

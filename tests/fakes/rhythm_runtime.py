@@ -14,6 +14,7 @@ from wardstream.contracts.model_manifest import (
 )
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.contracts.units import Unit
+from wardstream.inference.port import RhythmAnswers
 from wardstream.kernels.windows import HOP_S, PREPROCESSING_ID, WINDOW_S, WINDOW_SAMPLES
 
 Opinion = Callable[[NDArray[np.float32]], str]
@@ -76,3 +77,6 @@ class FakeRhythmRuntime:
             answers[row, RHYTHM_CLASSES.index(self._opinion(window[0]))] = 0.94
         self.n_windows += len(windows)
         return answers
+
+    def describe(self, windows: NDArray[np.float32]) -> RhythmAnswers:
+        return RhythmAnswers(probability=self.infer(windows))

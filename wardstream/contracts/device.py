@@ -46,6 +46,13 @@ class ModelReport:
         Why, in words for an operator; empty unless refused or unavailable.
     n_windows_judged, n_windows_unjudged : int
         Since boot. The second counts windows no model judged although one was due.
+    backend : str
+        What runs it, for example ``onnxruntime``; empty if nothing does.
+    backends : tuple of str
+        How every back end that was tried did on this device, a sentence each.
+    latency_p50_ms, golden_error : float or None
+        Of `backend` as it was measured: a window's median time, and the largest difference from
+        the golden answers.
     """
 
     state: ModelState
@@ -55,6 +62,10 @@ class ModelReport:
     reason: str = ""
     n_windows_judged: int = 0
     n_windows_unjudged: int = 0
+    backend: str = ""
+    backends: tuple[str, ...] = ()
+    latency_p50_ms: float | None = None
+    golden_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from wardstream.contracts.errors import ContractError
 from wardstream.contracts.model_manifest import ModelManifest
 from wardstream.inference.port import ModelRefusedError, RhythmRuntime
 from wardstream.kernels.resample import TARGET_RATE_HZ
-from wardstream.kernels.windows import PREPROCESSING_ID, WINDOW_S, WINDOW_SAMPLES
+from wardstream.kernels.windows import MIN_SCALE_MV, WINDOW_S, WINDOW_SAMPLES
 
 MANIFEST_FILE: Final = "manifest.json"
 MAX_ARTIFACT_BYTES: Final = 64_000_000
@@ -96,20 +96,23 @@ def check_compatible(manifest: ModelManifest) -> None:
     ModelRefusedError
         It does not; all reasons are listed.
     """
-    expected = (1, WINDOW_SAMPLES)
     shapes = [spec.shape for spec in manifest.inputs]
+    fed = [len(shape) == 2 and shape[0] >= 1 and shape[1] == WINDOW_SAMPLES for shape in shapes]
     rates = [spec.sampling_rate_hz for spec in manifest.inputs]
     outputs = [spec.shape for spec in manifest.outputs[:1]]
     checks = (
-        (manifest.preprocessing == PREPROCESSING_ID, f"preprocessing {manifest.preprocessing!r}"),
-        (shapes == [expected], f"input shapes {shapes}, this agent makes [{expected}]"),
+        (manifest.preprocessing in MIN_SCALE_MV, f"preprocessing {manifest.preprocessing!r}"),
+        (
+            fed == [True],
+            f"input shapes {shapes}, this agent makes [(channels, {WINDOW_SAMPLES})]",
+        ),
         (rates == [TARGET_RATE_HZ], f"input rates {rates}, this agent makes {TARGET_RATE_HZ} Hz"),
         (manifest.window_s == WINDOW_S, f"window of {manifest.window_s} s, expected {WINDOW_S}"),
         (0.1 <= manifest.hop_s <= 1.0, f"hop of {manifest.hop_s} s, expected 0.1 to 1"),
         (len(manifest.classes) >= 2, "fewer than two classes"),
         (outputs == [(len(manifest.classes),)], f"output shapes {outputs} do not fit the classes"),
         (
-            all(spec.dtype == "float32" for spec in (*manifest.inputs, *manifest.outputs[:1])),
+            all(spec.dtype == "float32" for spec in (*manifest.inputs, *manifest.outputs)),
             "tensors that are not float32",
         ),
         (
@@ -123,7 +126,12 @@ def check_compatible(manifest: ModelManifest) -> None:
 
 
 def qualify(runtime: RhythmRuntime, bundle_dir: Path) -> float:
-    """Largest error of `runtime` on the golden vectors of `bundle_dir`, if small enough.
+    """`golden_error` of `runtime` on what lies in `bundle_dir`."""
+    return golden_error(runtime, read_bundle(bundle_dir))
+
+
+def golden_error(runtime: RhythmRuntime, bundle: Bundle) -> float:
+    """Largest error of `runtime` on the golden vectors of `bundle`, if small enough.
 
     Raises
     ------
@@ -131,7 +139,6 @@ def qualify(runtime: RhythmRuntime, bundle_dir: Path) -> float:
         An answer is not finite, not a probability, or further off than the manifest allows;
         or the runtime runs another version than the bundle holds.
     """
-    bundle = read_bundle(bundle_dir)
     if runtime.manifest != bundle.manifest:
         raise ModelRefusedError(
             f"the runtime has version {runtime.manifest.version}, "

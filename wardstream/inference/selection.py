@@ -4,15 +4,17 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardstream.contracts.errors import ConfigurationError, TransientError
-from wardstream.inference.bundle import qualify
-from wardstream.inference.port import ModelRefusedError, RhythmRuntime
-from wardstream.inference.registry import BACKENDS, load_runtime
+from wardstream.contracts.model_manifest import ModelManifest
+from wardstream.inference.bundle import Bundle, golden_error
+from wardstream.inference.guard import GuardedRuntime, GuardLimits, GuardReport
+from wardstream.inference.port import ModelRefusedError, RhythmAnswers, RhythmRuntime
+from wardstream.inference.registry import BACKENDS, make_runtime
 
 logger = logging.getLogger(__name__)
 
@@ -67,25 +69,25 @@ class Choice:
 
 
 def choose_runtime(
-    bundle_dir: Path,
+    bundle: Bundle,
     backend: str = AUTOMATIC,
     *,
     latency_budget_ms: float = 5.0,
-    load: Callable[[Path, str], RhythmRuntime] = load_runtime,
+    make: Callable[[Bundle, str], RhythmRuntime] = make_runtime,
     candidates: Sequence[str] = tuple(BACKENDS),
 ) -> Choice:
-    """The model of `bundle_dir` on the fastest back end that answers the golden vectors.
+    """The model of `bundle` on the fastest back end that answers the golden vectors.
 
     Parameters
     ----------
-    bundle_dir : Path
-        Verified as it is loaded.
+    bundle : Bundle
+        Verified.
     backend : str
         One name, or ``auto``: all `candidates`. A named one is taken or refused; none other
         takes its place.
     latency_budget_ms : float
         Most that nine of ten single windows may take.
-    load : callable
+    make : callable
         Loads the model on a back end.
     candidates : sequence of str
         What ``auto`` tries.
@@ -101,8 +103,8 @@ def choose_runtime(
     fit: list[tuple[RhythmRuntime, BackendMeasurement]] = []
     for name in names:
         try:
-            runtime = load(bundle_dir, name)
-            measurement = measure(runtime, bundle_dir, name, latency_budget_ms)
+            runtime = make(bundle, name)
+            measurement = measure(runtime, bundle, name, latency_budget_ms)
         except (ModelRefusedError, ConfigurationError, TransientError) as error:
             measured.append(BackendMeasurement(backend=name, refused=str(error)))
             continue
@@ -132,7 +134,7 @@ def choose_runtime(
 
 
 def measure(
-    runtime: RhythmRuntime, bundle_dir: Path, backend: str, latency_budget_ms: float
+    runtime: RhythmRuntime, bundle: Bundle, backend: str, latency_budget_ms: float
 ) -> BackendMeasurement:
     """What `runtime` does with the golden vectors, and how fast.
 
@@ -141,7 +143,7 @@ def measure(
     ModelRefusedError
         Its answers are off, or nine of ten windows take longer than `latency_budget_ms`.
     """
-    error = qualify(runtime, bundle_dir)
+    error = golden_error(runtime, bundle)
     singles = _times_ms(runtime, 1)
     p50, p90 = singles[N_TIMED // 2], singles[N_TIMED * 9 // 10]
     if p90 > latency_budget_ms:
@@ -167,6 +169,56 @@ def _times_ms(runtime: RhythmRuntime, n_windows: int) -> list[float]:
         runtime.infer(windows)
         taken.append((time.perf_counter() - begun_s) * 1000)
     return sorted(taken)
+
+
+class ChosenRuntime:
+    """`RhythmRuntime` that knows how it was chosen and, where it is guarded, how it fares.
+
+    Parameters
+    ----------
+    choice : Choice
+        What was measured, and what runs.
+    bundle : Bundle
+        To load it again from.
+    limits : GuardLimits or None
+        When it is given up; None: never, for replays whose outcome may not depend on the clock.
+    """
+
+    def __init__(self, choice: Choice, bundle: Bundle, limits: GuardLimits | None = None) -> None:
+        self.choice = choice
+        self._bundle = bundle
+        self._guard = (
+            None if limits is None else GuardedRuntime(choice.runtime, self._load_again, limits)
+        )
+        self._runtime: RhythmRuntime = self._guard or choice.runtime
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """What the model says of itself."""
+        return self._runtime.manifest
+
+    @property
+    def guard(self) -> GuardReport | None:
+        """How it has fared; None where nobody watches."""
+        return None if self._guard is None else self._guard.report
+
+    def infer(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `RhythmRuntime.infer`."""
+        return self._runtime.infer(windows)
+
+    def describe(self, windows: NDArray[np.float32]) -> RhythmAnswers:
+        """See `RhythmRuntime.describe`."""
+        return self._runtime.describe(windows)
+
+    def close(self) -> None:
+        """Give back what it holds. Nothing may be judged afterwards."""
+        _release(self._runtime)
+
+    def _load_again(self) -> RhythmRuntime:
+        # The same back end: another one would be another choice, which nobody measured.
+        runtime = make_runtime(self._bundle, self.choice.taken.backend)
+        golden_error(runtime, self._bundle)
+        return runtime
 
 
 def _release(runtime: RhythmRuntime) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -124,7 +125,7 @@ def tensorrt_module() -> Any:
         return import_module("tensorrt")
     except ImportError as error:
         raise ConfigurationError(
-            [f"TensorRT is not installed here ({error}): it is part of JetPack and of pip"]
+            [f"TensorRT is not installed here ({error}): install JetPack, or `pip install tensorrt`"]
         ) from error
 
 
@@ -293,7 +294,8 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise TransientError(f"{path} cannot be written: {error.strerror}") from error
 
 

@@ -50,7 +50,7 @@ def test_one_flipped_bit_is_refused(bundle_dir: Path, name: str) -> None:
     ("change", "reason"),
     [
         (lambda m: m.update(preprocessing="ecg360-v9"), "preprocessing"),
-        (lambda m: m["inputs"][0].update(shape=[2, 1000]), "input shapes"),
+        (lambda m: m["inputs"][0].update(shape=[1, 500], channels=["ecg_1"]), "input shapes"),
         (lambda m: m["inputs"][0].update(sampling_rate_hz=500.0), "input rates"),
         (lambda m: m.update(window_s=10.0), "window of 10.0 s"),
         (lambda m: m.update(hop_s=30.0), "hop of 30.0 s"),

@@ -220,6 +220,7 @@ def test_what_was_learned_ships_as_it_was_rounded(int8: onnx.ModelProto) -> None
 def table_of(windows: NDArray[np.float32], classes: NDArray[np.intp]) -> WindowTable:
     rows = np.zeros(len(windows), dtype=ROW)
     rows["recording"] = np.arange(len(windows)) % 10
+    rows["end_sample"] = 1000 * (1 + np.arange(len(windows)))
     rows["admissible"] = [admissible_bits((RHYTHM_CLASSES[i],)) for i in classes]
     names = tuple(f"p{i}" for i in range(10))
     return WindowTable(
