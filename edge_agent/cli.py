@@ -198,6 +198,46 @@ def outbox(
 
 
 @app.command()
+def doctor(
+    profile: Annotated[
+        Path | None,
+        typer.Option(envvar="WARDSTREAM_EDGE_PROFILE", help="Device profile (YAML)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at everything a bed depends on, and say what to do about it.
+
+    One line each: pass, warn or fail. Changes nothing and may be asked beside a running agent.
+
+    Exit codes: 0 nothing failed, 1 something did, 78 settings are wrong (all are listed).
+    """
+    from edge_agent.bootstrap.doctor import examine
+    from edge_agent.core.checkup import Verdict
+    from edge_agent.settings import load_settings, read_profile
+
+    _quiet_log()
+    try:
+        settings = load_settings(read_profile(profile) if profile else None)
+    except ConfigurationError as error:
+        _end(ExitCode.CONFIGURATION, *error.problems)
+    checks = []
+    for check in examine(settings):
+        checks.append(check)
+        if not as_json:
+            print(f"{check.verdict.value:5} {check.name:20} {check.found}", flush=True)
+            if check.advice:
+                print(f"{'':26} → {check.advice}", flush=True)
+    n_failed = sum(check.verdict is Verdict.FAIL for check in checks)
+    if as_json:
+        lines = [
+            {"name": c.name, "verdict": c.verdict.value, "found": c.found, "advice": c.advice}
+            for c in checks
+        ]
+        print(json.dumps({"failed": n_failed, "checks": lines}))
+    raise typer.Exit(ExitCode.CRASHED if n_failed else ExitCode.OK)
+
+
+@app.command()
 def bench(as_json: AsJson = False, model: ModelDir = _BUNDLE) -> None:
     """Measure what one bed costs on this machine, beside other beat detectors."""
     from edge_agent.bootstrap.benchmark import measure
