@@ -16,7 +16,7 @@ from uuid import uuid4
 import msgspec
 
 from edge_agent import __version__
-from edge_agent.adapters.clock import SteadyClock
+from edge_agent.adapters.clock import SteadyClock, process_age_s
 from edge_agent.adapters.hook import CommandHook
 from edge_agent.adapters.memory import give_back
 from edge_agent.adapters.model_store import ModelStore
@@ -48,6 +48,7 @@ from wardstream.contracts.alert import AlertEvent, Condition, Transition
 from wardstream.contracts.codec import encode
 from wardstream.contracts.device import Connectivity, DeviceStatus, ModelReport
 from wardstream.contracts.timebase import TimestampNs
+from wardstream.contracts.waveform import WaveformChunk
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ def build(
         updater,
         heartbeat,
         keeper,
-        Acquisition(source, bedside, ticks_by_data=not realtime, keep=keeper.keep),
+        Acquisition(source, bedside, ticks_by_data=not realtime, keep=_keep(keeper)),
         Watchdog(source, bedside) if realtime else None,
         SelfReport(_concerns(writer, keeper, uplink), bedside, source.data_time_ns),
     ]
@@ -191,6 +192,21 @@ def _last_snapshot(outbox: SqliteOutbox) -> bytes | None:
     except StorageError as error:
         logger.error("the alerts of the last life cannot be read: %s", error)
         return None
+
+
+def _keep(keeper: WaveformKeeper) -> Callable[[WaveformChunk], None]:
+    """Keep every chunk, and say how long after the process began the first one was judged."""
+    first = True
+
+    def keep(chunk: WaveformChunk) -> None:
+        nonlocal first
+        keeper.keep(chunk)
+        if first:
+            first = False
+            fields = {"event": "first_judged", "since_start_s": round(process_age_s(), 3)}
+            logger.info("the first samples are judged", extra={"fields": fields})
+
+    return keep
 
 
 def _announce(
@@ -294,21 +310,12 @@ def _uplink(
 ) -> Uplink | None:
     if settings.mqtt is None:
         return None
-    from edge_agent.adapters.mqtt_link import Broker, PahoLink
+    from edge_agent.adapters.mqtt_link import PahoLink
+    from edge_agent.bootstrap.network import broker_of
 
-    host, port, tls = settings.mqtt.address
-    username, password = settings.mqtt.credentials
-    broker = Broker(
-        host=host,
-        port=port,
-        client_id=f"wardstream-edge-{settings.device_id}",
-        username=username,
-        password=password,
-        tls=tls,
-    )
     will = (topics.STATUS.address(settings.site_id, settings.device_id), encode(status.fixed))
     return Uplink(
-        PahoLink(broker, will, settings.mqtt.window),
+        PahoLink(broker_of(settings, settings.mqtt), will, settings.mqtt.window),
         outbox,
         settings.site_id,
         settings.device_id,
