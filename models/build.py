@@ -82,7 +82,7 @@ def build(request: BuildRequest) -> BuiltModel:
             version=request.version,
             graph=final.int8,
             original=final.fp32,
-            golden_inputs=golden_windows(everything, config.seed),
+            golden_inputs=golden_windows(everything, config.seed, config.network.n_leads),
             operating_points=choose_points(folds.int8, config.operating_points),
             created_time_ns=request.created_time_ns,
             training_data=dict(everything.digests),

@@ -88,7 +88,8 @@ class TrainedFolds:
 def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
     """Train and quantize a network for each fold, and judge the patients it never saw.
 
-    With more than two folds the next one is kept out of training and says when to stop.
+    Where the configuration has patience, the next fold is kept out of training and says when to
+    stop.
     """
     # torch and the ONNX tools are needed here and nowhere on the way to a signature.
     from models.training.fit import FitTask, fit, logits_of
@@ -100,7 +101,7 @@ def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
     graphs: list[QuantizedGraph] = []
     best_epochs: list[int] = []
     for fold in range(config.n_folds):
-        watched = (fold + 1) % config.n_folds if config.n_folds > 2 else -1
+        watched = _watched(fold, config)
         task = FitTask(
             table=table,
             train=np.flatnonzero((of_window != fold) & (of_window != watched)),
@@ -130,6 +131,13 @@ def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
     )
 
 
+def _watched(fold: int, config: TrainingConfig) -> int:
+    # With two folds nothing is left to watch.
+    if config.fit.patience_epochs == 0 or config.n_folds == 2:
+        return -1
+    return (fold + 1) % config.n_folds
+
+
 def train_on_all(table: WindowTable, n_epochs: int, run: TrainingRun) -> QuantizedGraph:
     """The quantized graph of a network that learned from every patient of `table`."""
     from models.training.fit import FitTask, fit
@@ -157,7 +165,7 @@ def fold_trainer(config: TrainingConfig, progress: BuildProgress) -> FoldTrainer
         run = TrainingRun(config=config, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
         table = cut(run)
         folds = train_folds(table, run)
-        golden = golden_windows(table, config.seed)
+        golden = golden_windows(table, config.seed, config.network.n_leads)
         folders: list[Path] = []
         for fold, graph in enumerate(folds.graphs):
             folders.append(run.folder / f"fold-{fold}")

@@ -20,7 +20,7 @@ from models.datasets.windows import (
     hop_s_of,
     planned_rows,
 )
-from wardstream.kernels.windows import PREPROCESSING_ID, WINDOW_SAMPLES, filtered_record
+from wardstream.kernels.windows import FILTER_ID, WINDOW_SAMPLES, filtered_record
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
@@ -79,7 +79,7 @@ def _key(recordings: Sequence[Recording], hop_of: Callable[[LabelledSpan], float
     digest.update(repr([hop_of(span) for r in recordings for span in r.spans]).encode())
     # The id is a promise; while the code is young, its answer to a fixed input is a proof.
     probe = np.random.default_rng(0).standard_normal(2000).astype(np.float32)
-    digest.update(PREPROCESSING_ID.encode() + filtered_record(probe, 360.0).tobytes())
+    digest.update(FILTER_ID.encode() + filtered_record(probe, 360.0).tobytes())
     digest.update(f"{ROW!r} {MIN_PRESENT}".encode())
     return digest.hexdigest()[:16]
 

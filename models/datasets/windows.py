@@ -1,11 +1,12 @@
 """Labelled windows of many recordings: which, whose, and the filtered samples.
 
 Windows are kept *filtered but not yet normalised*, in mV, so that noise can be mixed in where
-it would have been; `normalised` is the last step of ``ecg250-v1`` and the bed's own code.
+it would have been; `normalised` is the last step of ``ecg250`` and the bed's own code.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.datasets.recording import EcgSignal, Recording
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
 from wardstream.kernels.resample import TARGET_RATE_HZ
 from wardstream.kernels.windows import (
+    PREPROCESSING_ID,
     WINDOW_S,
     WINDOW_SAMPLES,
     filtered_record,
@@ -39,7 +41,7 @@ true of it, and how far its nearest edge is from a change of rhythm."""
 MIN_PRESENT: Final = 0.7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WindowTable:
     """Windows and what is known of them.
 
@@ -107,21 +109,63 @@ class WindowTable:
             found += np.bincount(classes, minlength=N_CLASSES)
         return counts
 
-    def normalised(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Windows `indices` as the model sees them, float32 of shape (n, 1, 1000)."""
-        return normalised(self.filtered_mv[indices].astype(np.float32))
+    @cached_property
+    def companions(self) -> NDArray[np.intp]:
+        """Rows of the same 4 s, shape (n_windows, n_leads); -1 where there is no such lead.
+
+        The first column is the window itself, the next ones the leads that follow in turn.
+        """
+        order = np.lexsort((self.rows["lead"], self.rows["end_sample"], self.rows["recording"]))
+        keys = np.stack([self.rows["recording"][order], self.rows["end_sample"][order]])
+        is_first = np.ones(len(order), dtype=bool)
+        is_first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+        group = np.cumsum(is_first) - 1
+        first = np.flatnonzero(is_first)
+        size = np.diff(np.append(first, len(order)))[group] if len(order) else group
+        place = np.arange(len(order)) - first[group]
+        found = np.full((len(order), int(size.max(initial=1))), -1, dtype=np.intp)
+        for turn in range(found.shape[1]):
+            there = turn < size
+            other = first[group[there]] + (place[there] + turn) % size[there]
+            found[order[there], turn] = order[other]
+        return found
+
+    def joined_mv(self, indices: NDArray[np.intp], n_leads: int) -> NDArray[np.float32]:
+        """Windows `indices` and the other leads of the same 4 s, in mV, shape (n, n_leads, 1000).
+
+        A lead that is not there is all NaN; of more than `n_leads` the rest is left out.
+        """
+        joined = np.full((len(indices), n_leads, WINDOW_SAMPLES), np.nan, dtype=np.float32)
+        members = self.companions[indices, :n_leads]
+        for channel, rows in enumerate(members.T):
+            there = rows >= 0
+            joined[there, channel] = self.filtered_mv[rows[there]]
+        return joined
+
+    def normalised(
+        self,
+        indices: NDArray[np.intp],
+        n_leads: int = 1,
+        preprocessing: str = PREPROCESSING_ID,
+    ) -> NDArray[np.float32]:
+        """Windows `indices` as the model sees them, float32 of shape (n, n_leads, 1000)."""
+        return normalised(self.joined_mv(indices, n_leads), preprocessing)
 
 
 def _classes_of(bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return ((bits[:, None] >> np.arange(N_CLASSES, dtype=np.uint8)) & 1).astype(bool)
 
 
-def normalised(filtered_mv: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`filtered_mv`, shape (n, 1000), as the model sees it, shape (n, 1, 1000)."""
-    windows = np.empty((len(filtered_mv), 1, WINDOW_SAMPLES), dtype=np.float32)
+def normalised(
+    filtered_mv: NDArray[np.float32], preprocessing: str = PREPROCESSING_ID
+) -> NDArray[np.float32]:
+    """`filtered_mv`, shape (n, n_leads, 1000), as the model sees it; a missing lead is all 0."""
+    windows = np.empty(filtered_mv.shape, dtype=np.float32)
     scratch = np.empty(WINDOW_SAMPLES, dtype=np.float32)
-    for i, row in enumerate(filtered_mv):
-        normalise_window(row, windows[i, 0], scratch)
+    for row, out in zip(
+        filtered_mv.reshape(-1, WINDOW_SAMPLES), windows.reshape(-1, WINDOW_SAMPLES), strict=True
+    ):
+        normalise_window(row, out, scratch, preprocessing)
     return windows
 
 

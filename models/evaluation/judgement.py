@@ -46,11 +46,14 @@ def infer_in_batches(
     *,
     batch_size: int = 64,
 ) -> NDArray[np.float32]:
-    """Probabilities of windows `indices` in the order of `RHYTHM_CLASSES`."""
+    """Probabilities of windows `indices`, all leads of a window together, by `RHYTHM_CLASSES`."""
+    n_leads = runtime.manifest.inputs[0].shape[0]
     columns = [RHYTHM_CLASSES.index(name) for name in runtime.manifest.classes]
     probability = np.zeros((len(indices), len(RHYTHM_CLASSES)), dtype=np.float32)
     for start in range(0, len(indices), batch_size):
-        windows = table.normalised(indices[start : start + batch_size])
+        windows = table.normalised(
+            indices[start : start + batch_size], n_leads, runtime.manifest.preprocessing
+        )
         probability[start : start + batch_size, columns] = runtime.infer(windows)
     return probability
 

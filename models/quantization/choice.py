@@ -17,7 +17,7 @@ from models.evaluation.judgement import Judgement, infer_in_batches
 from models.evaluation.originals import FP32_DIGEST, METHOD
 from models.quantization.accepted_by_tensorrt import tensorrt_problems
 from models.quantization.static_int8 import calibration_indices, quantize
-from models.registry.bundle import runtime_of_graph
+from models.registry.bundle import n_channels_of, runtime_of_graph
 from models.training.config import QuantizationConfig
 from wardstream.contracts.errors import OutOfRangeError
 
@@ -105,9 +105,13 @@ def quantize_within_gate(
     OutOfRangeError
         The quantized graph is not one TensorRT would take; every reason is named.
     """
-    calibration = table.normalised(calibration_indices(table, candidates, config, seed))
+    n_leads = n_channels_of(original.SerializeToString())
+    chosen = calibration_indices(table, candidates, config, seed)
+    calibration = table.normalised(chosen, n_leads)
     generator = np.random.default_rng(seed)
-    checked = np.sort(generator.choice(candidates, min(N_CHECKED, len(candidates)), replace=False))
+    drawn = generator.choice(candidates, min(N_CHECKED, len(candidates)), replace=False)
+    members = table.companions[drawn]
+    checked = np.unique(members[members >= 0])  # the other leads of a window come with it
     subset = replace(table, rows=table.rows[checked], filtered_mv=table.filtered_mv[checked])
     fp32 = original.SerializeToString()
     wanted = _answers(fp32, subset)
@@ -132,7 +136,7 @@ def quantize_within_gate(
         learned = train_aware(
             onnx.load_model_from_string(int8),
             original,
-            table.normalised(np.sort(drawn)),
+            table.normalised(np.sort(drawn), n_leads),
             aware,
         ).SerializeToString()
         losses[AWARE] = losses_of(learned)

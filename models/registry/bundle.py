@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from models.datasets.windows import WindowTable
@@ -24,7 +26,13 @@ from wardstream.contracts.timebase import TimestampNs
 from wardstream.contracts.units import Unit
 from wardstream.inference.bundle import MANIFEST_FILE, Bundle
 from wardstream.inference.onnxruntime_backend import OnnxRuntime
-from wardstream.inference.port import RhythmRuntime
+from wardstream.inference.port import (
+    EMBEDDING,
+    PROBABILITY,
+    QUALITY,
+    ModelRefusedError,
+    RhythmRuntime,
+)
 from wardstream.kernels.resample import TARGET_RATE_HZ
 from wardstream.kernels.windows import HOP_S, PREPROCESSING_ID, WINDOW_S, WINDOW_SAMPLES
 
@@ -36,21 +44,8 @@ MAX_GOLDEN_ERROR: Final = 0.08
 """INT8 kernels round differently from one instruction set to the next, a layer at a time; a
 graph with one weight changed, or fed with another scale, is off by far more."""
 
-INPUT: Final = TensorSpec(
-    name="window",
-    dtype="float32",
-    shape=(1, WINDOW_SAMPLES),
-    axes=("channel", "sample"),
-    unit=Unit.DIMENSIONLESS,
-    sampling_rate_hz=TARGET_RATE_HZ,
-)
-OUTPUT: Final = TensorSpec(
-    name="probability",
-    dtype="float32",
-    shape=(len(RHYTHM_CLASSES),),
-    axes=("class",),
-    unit=Unit.DIMENSIONLESS,
-)
+# What the outputs of a rhythm graph mean, in the order of a manifest; the first must be there.
+_AXES: Final = {PROBABILITY: "class", QUALITY: "channel", EMBEDDING: "feature"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +58,7 @@ class BundleParts:
         As in `ModelManifest`.
     graph : bytes
         The ONNX file.
-    golden_inputs : ndarray of float32, shape (n, 1, 1000)
+    golden_inputs : ndarray of float32, shape (n, n_channels, 1000)
         Windows of the qualification set; their answers are computed here.
     operating_points, shockable_operating_point, training_data, metrics
         As in `ModelManifest`.
@@ -94,7 +89,7 @@ def runtime_of_graph(graph: bytes) -> RhythmRuntime:
     ModelRefusedError
         The graph cannot be loaded, or does not have the tensors of a rhythm model.
     """
-    empty = np.zeros((0, 1, WINDOW_SAMPLES), dtype=np.float32)
+    empty = np.zeros((0, n_channels_of(graph), WINDOW_SAMPLES), dtype=np.float32)
     draft = BundleParts(
         name="draft",
         version=1,
@@ -112,6 +107,55 @@ def runtime_of_graph(graph: bytes) -> RhythmRuntime:
             golden_outputs=np.zeros((0, len(RHYTHM_CLASSES)), dtype=np.float32),
         )
     )
+
+
+def n_channels_of(graph: bytes) -> int:
+    """Channels of the windows that a rhythm graph takes.
+
+    Raises
+    ------
+    ModelRefusedError
+        It is no graph, or its input is not of shape (n, channels, samples).
+    """
+    return _tensors_of(graph)[0].shape[0]
+
+
+def _tensors_of(graph: bytes) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    # The input and the outputs, as the graph itself declares them.
+    try:
+        declared = onnx.load_model_from_string(graph).graph
+    except DecodeError as error:
+        raise ModelRefusedError(f"the graph is no ONNX file: {error}") from error
+    shapes = {
+        value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim[1:])
+        for value in (*declared.input, *declared.output)
+    }
+    name = declared.input[0].name if declared.input else ""
+    if len(shapes.get(name, ())) != 2:
+        raise ModelRefusedError(f"the graph has inputs {shapes}, expected (n, channels, samples)")
+    n_channels, n_samples = shapes[name]
+    source = TensorSpec(
+        name=name,
+        dtype="float32",
+        shape=(n_channels, n_samples),
+        axes=("channel", "sample"),
+        unit=Unit.DIMENSIONLESS,
+        sampling_rate_hz=TARGET_RATE_HZ,
+        channels=tuple(f"ecg_{i + 1}" for i in range(n_channels)),
+    )
+    outputs = tuple(
+        TensorSpec(
+            name=output,
+            dtype="float32",
+            shape=shapes.get(output, (len(RHYTHM_CLASSES),)),
+            axes=(axis,),
+            unit=Unit.DIMENSIONLESS,
+            channels=source.channels if axis == "channel" else (),
+        )
+        for output, axis in _AXES.items()
+        if output in shapes or output == PROBABILITY
+    )
+    return source, outputs
 
 
 def write_bundle(parts: BundleParts, bundle_dir: Path) -> ModelManifest:
@@ -143,8 +187,11 @@ def write_bundle(parts: BundleParts, bundle_dir: Path) -> ModelManifest:
     return manifest
 
 
-def golden_windows(table: WindowTable, seed: int) -> NDArray[np.float32]:
-    """`N_GOLDEN` windows of all classes and as many patients as can be, as the model sees them."""
+def golden_windows(table: WindowTable, seed: int, n_leads: int) -> NDArray[np.float32]:
+    """`N_GOLDEN` windows of all classes and as many patients as can be, as the model sees them.
+
+    In every third one only the first lead is there.
+    """
     generator = np.random.default_rng(seed)
     certain, patients = table.certain_class, table.patient_of
     chosen: list[int] = []
@@ -155,7 +202,9 @@ def golden_windows(table: WindowTable, seed: int) -> NDArray[np.float32]:
         pool = fresh if len(fresh) else members
         if len(pool):
             chosen.append(int(generator.choice(pool)))
-    return table.normalised(np.array(chosen, dtype=np.intp))
+    windows = table.normalised(np.array(chosen, dtype=np.intp), n_leads)
+    windows[::3, 1:] = 0
+    return windows
 
 
 def write_manifest(manifest: ModelManifest, bundle_dir: Path) -> None:
@@ -175,6 +224,7 @@ def _golden_bytes(parts: BundleParts) -> bytes:
 
 
 def _manifest(parts: BundleParts, golden: GoldenVectors) -> ModelManifest:
+    source, outputs = _tensors_of(parts.graph)
     return ModelManifest(
         name=parts.name,
         version=parts.version,
@@ -182,8 +232,8 @@ def _manifest(parts: BundleParts, golden: GoldenVectors) -> ModelManifest:
         sha256=sha256(parts.graph).hexdigest(),
         n_bytes=len(parts.graph),
         classes=RHYTHM_CLASSES,
-        inputs=(INPUT,),
-        outputs=(OUTPUT,),
+        inputs=(source,),
+        outputs=outputs,
         operating_points=dict(parts.operating_points),
         window_s=WINDOW_S,
         hop_s=HOP_S,

@@ -20,8 +20,8 @@ class FitState:
         Epochs finished.
     best_epoch, best_loss : int, float
         Epoch with the lowest validation loss so far, and that loss.
-    best_weights, weights, optimiser, schedule : dict
-        State dictionaries.
+    best_weights, weights, averaged, optimiser, schedule : dict
+        State dictionaries; the weights as the steps leave them, and their running average.
     finished : bool
         Whether nothing is left to do.
     """
@@ -32,6 +32,7 @@ class FitState:
     best_loss: float = float("inf")
     best_weights: dict[str, Tensor]
     weights: dict[str, Tensor]
+    averaged: dict[str, Tensor]
     optimiser: dict[str, Any]
     schedule: dict[str, Any]
     finished: bool = False
@@ -50,4 +51,4 @@ def load_state(path: Path, run_digest: str) -> FitState | None:
     if not path.exists():
         return None
     found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return FitState(**found) if found["run_digest"] == run_digest else None
+    return FitState(**found) if found.get("run_digest") == run_digest else None

@@ -18,19 +18,43 @@ class NetworkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes
     ----------
+    n_leads : int
+        Channels of a window; any of them may be missing.
     channels, kernels : tuple of int
         Width and odd kernel length of each layer.
+    n_embedding : int
+        Width of the layer before the classes.
     dropout : float
-        Before the last linear layer, in [0, 1).
+        Before the embedding, in [0, 1).
     """
 
+    n_leads: int
     channels: tuple[int, ...]
     kernels: tuple[int, ...]
+    n_embedding: int
     dropout: float
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long and how fast one network learns; shares are parts of a batch."""
+    """How long and how fast one network learns; shares are parts of a batch.
+
+    Attributes
+    ----------
+    patience_epochs : int
+        Epochs without a better one after which to stop. 0: every epoch is run, no fold is kept
+        back to watch, and the averaged weights of the last epoch are taken.
+    average_decay : float
+        Of the running average of the weights, a step; 0 takes the weights themselves.
+    patient_power : float
+        A patient with n windows of a class counts n to this power, in [0, 1].
+    shockable_weight, quality_weight : float
+        Of these losses beside that of the classes.
+    lead_dropout : float
+        How often a window of several leads is shown with one of them only.
+    cpu_bfloat16 : bool
+        Whether the convolutions run in bfloat16 on a CPU as well; half the time where it has
+        instructions for it, correct and slow elsewhere. A GPU always does.
+    """
 
     n_epochs: int
     windows_per_epoch: int
@@ -39,6 +63,12 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_decay: float
     label_smoothing: float
     patience_epochs: int
+    average_decay: float
+    patient_power: float
+    shockable_weight: float
+    quality_weight: float
+    lead_dropout: float
+    cpu_bfloat16: bool
     n_threads: int
     class_share: dict[str, float]
     partial_share: float
@@ -55,6 +85,7 @@ class AugmentationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     lead_off_probability: float
     stretch_probability: float
     stretch_fraction: float
+    slowed_probability: float
     pure_noise_probability: float
     standstill_probability: float
 
@@ -130,6 +161,11 @@ def _problems(config: TrainingConfig) -> list[str]:
         problems.append("network.channels and network.kernels differ in length, or are empty")
     if any(kernel % 2 == 0 for kernel in network.kernels):
         problems.append("network.kernels must be odd")
+    if network.n_leads < 1:
+        problems.append(f"network.n_leads is {network.n_leads}, expected at least 1")
+    for name, share in (("average_decay", fit.average_decay), ("lead_dropout", fit.lead_dropout)):
+        if not 0 <= share < 1:
+            problems.append(f"fit.{name} is {share}, expected in [0, 1)")
     if config.n_folds < 2:
         problems.append(f"n_folds is {config.n_folds}, expected at least 2")
     problems += [

@@ -15,7 +15,8 @@ from models.datasets.windows import WindowTable, normalised
 from models.training.augmentation import Augmenter
 from models.training.checkpoints import FitState, load_state, save_state
 from models.training.config import TrainingConfig
-from models.training.network import RhythmNetwork, set_loss
+from models.training.devices import Placement, current_placement, moved
+from models.training.network import RhythmNetwork, quality_loss, set_loss, shockable_loss
 from models.training.sampling import sampling_probability, validation_indices
 
 EpochReport = Callable[[int, int, float, float], None]
@@ -60,13 +61,12 @@ class FitResult:
     best_loss: float
 
 
-def device() -> torch.device:
-    """A GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def fit(
-    task: FitTask, config: TrainingConfig, augmenter: Augmenter, report: EpochReport | None = None
+    task: FitTask,
+    config: TrainingConfig,
+    augmenter: Augmenter,
+    report: EpochReport | None = None,
+    placement: Placement | None = None,
 ) -> FitResult:
     """Train the network of `task`, going on from its checkpoint where there is one.
 
@@ -75,52 +75,147 @@ def fit(
     Deterministic on the CPU for one number of threads: weights come from `task.seed`, and the
     windows of an epoch from `task.seed` and its number, so that a resumed run sees the same.
     """
+    placement = placement or current_placement(cpu_bfloat16=config.fit.cpu_bfloat16)
     torch.set_num_threads(config.fit.n_threads)
     torch.manual_seed(task.seed)
-    network = RhythmNetwork(config.network).to(device())
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.fit.learning_rate, weight_decay=config.fit.weight_decay
-    )
-    n_steps = max(config.fit.windows_per_epoch // config.fit.batch_size, 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=config.fit.learning_rate, total_steps=n_steps * task.n_epochs + 1
-    )
-    state = load_state(task.checkpoint, run_digest(task, config)) or FitState(
-        run_digest=run_digest(task, config),
-        best_weights=network.state_dict(),
-        weights=network.state_dict(),
-        optimiser=optimiser.state_dict(),
-        schedule=schedule.state_dict(),
-    )
-    network.load_state_dict(state.weights)
-    optimiser.load_state_dict(state.optimiser)
-    schedule.load_state_dict(state.schedule)
-    probability = sampling_probability(task.table, task.train, config.fit)
+    run = _Run(task, config, augmenter, placement)
     watched = validation_indices(
         task.table, task.validation, at_most=_VALIDATION_WINDOWS_A_CLASS, seed=task.seed
     )
-    while not state.finished and state.epoch < task.n_epochs:
-        generator = np.random.default_rng([task.seed, state.epoch])
-        drawn = generator.choice(task.train, n_steps * config.fit.batch_size, p=probability)
-        # Batch order is random already; sorted reads within a batch are kind to the memory map.
-        losses = [
-            _step(
-                network, optimiser, schedule, _batch(task.table, part, augmenter, generator), config
-            )
-            for part in np.split(drawn, n_steps)
-        ]
-        loss = validation_loss(network, task.table, watched) if len(watched) else float("nan")
-        _advance(state, network, loss, config.fit.patience_epochs)
-        state.weights = {name: value.cpu() for name, value in network.state_dict().items()}
-        state.optimiser, state.schedule = optimiser.state_dict(), schedule.state_dict()
-        state.finished = state.finished or state.epoch == task.n_epochs
-        save_state(task.checkpoint, state)
-        if report is not None:
-            report(state.epoch, task.n_epochs, float(np.mean(losses)), loss)
-    network.load_state_dict(state.best_weights)
+    while not run.state.finished and run.state.epoch < task.n_epochs:
+        training_loss = run.epoch()
+        loss = run.judged(watched) if len(watched) else float("nan")
+        run.keep(loss)
+        if report is not None and placement.is_first:
+            report(run.state.epoch, task.n_epochs, training_loss, loss)
+    network = RhythmNetwork(config.network)
+    network.load_state_dict(run.state.best_weights)
     return FitResult(
-        network=network.cpu().eval(), best_epoch=state.best_epoch, best_loss=state.best_loss
+        network=network.eval(),
+        best_epoch=run.state.best_epoch,
+        best_loss=run.state.best_loss,
     )
+
+
+class _Run:
+    # One fit under way: the network, its optimiser, and what a checkpoint holds of them.
+
+    def __init__(
+        self, task: FitTask, config: TrainingConfig, augmenter: Augmenter, placement: Placement
+    ) -> None:
+        self._task, self._config, self._augmenter = task, config, augmenter
+        self._placement = placement
+        fit_config = config.fit
+        self._network = RhythmNetwork(config.network).to(placement.device)
+        self._trained = placement.trained(self._network)
+        self._optimiser = torch.optim.AdamW(
+            self._network.parameters(),
+            lr=fit_config.learning_rate,
+            weight_decay=fit_config.weight_decay,
+        )
+        self._n_steps = max(fit_config.windows_per_epoch // fit_config.batch_size, 1)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser,
+            max_lr=fit_config.learning_rate,
+            total_steps=self._n_steps * task.n_epochs + 1,
+        )
+        self._probability = sampling_probability(task.table, task.train, fit_config)
+        self.state = self._taken_up()
+
+    def _taken_up(self) -> FitState:
+        digest = run_digest(self._task, self._config)
+        state = load_state(self._task.checkpoint, digest) or FitState(
+            run_digest=digest,
+            best_weights=_copied(self._network),
+            weights=_copied(self._network),
+            averaged=_copied(self._network),
+            optimiser=self._optimiser.state_dict(),
+            schedule=self._schedule.state_dict(),
+        )
+        self._network.load_state_dict(state.weights)
+        self._optimiser.load_state_dict(state.optimiser)
+        self._schedule.load_state_dict(state.schedule)
+        self._averaged = {
+            name: value.to(self._placement.device) for name, value in state.averaged.items()
+        }
+        return state
+
+    def epoch(self) -> float:
+        """Run the next epoch and return its mean loss."""
+        task, size = self._task, self._config.fit.batch_size
+        generator = np.random.default_rng([task.seed, self.state.epoch])
+        torch.manual_seed(task.seed + 7919 * (self.state.epoch + 1))
+        drawn = generator.choice(task.train, self._n_steps * size, p=self._probability)
+        losses: list[Tensor] = []
+        for part in np.split(drawn, self._n_steps):
+            # Each process draws for all, so that every one sees what it would see alone.
+            batch = _batch(task.table, part, self._augmenter, self._config, generator)
+            own = self._placement.share_of(np.arange(len(part), dtype=np.intp))
+            shared = tuple(piece[own[0] : own[-1] + 1] for piece in batch)
+            losses.append(self._step(moved(shared, self._placement.device)))
+        return float(torch.stack(losses).mean())
+
+    def _step(self, batch: tuple[Tensor, ...]) -> Tensor:
+        windows, admissible, quality = batch
+        fit_config = self._config.fit
+        self._network.train()
+        self._optimiser.zero_grad(set_to_none=True)
+        with self._placement.autocast():
+            found = self._trained(windows)
+        logits = found.logits.float()
+        loss = set_loss(logits, admissible, fit_config.label_smoothing).mean()
+        loss = loss + fit_config.shockable_weight * shockable_loss(logits, admissible).mean()
+        loss = loss + fit_config.quality_weight * quality_loss(
+            found.quality_logits.float(), quality
+        )
+        cast("None", loss.backward())
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+        self._optimiser.step()
+        self._schedule.step()
+        self._average()
+        return loss.detach()
+
+    def _average(self) -> None:
+        # Early steps weigh more: the average must not remember where it began.
+        n_done = float(self._schedule.last_epoch)
+        decay = min(self._config.fit.average_decay, n_done / (n_done + 10.0))
+        for name, value in self._network.state_dict().items():
+            average = self._averaged[name]
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)
+
+    def judged(self, watched: NDArray[np.intp]) -> float:
+        """`validation_loss` of the averaged weights."""
+        averaged = RhythmNetwork(self._config.network)
+        averaged.load_state_dict(self._averaged)
+        return validation_loss(averaged, self._task.table, watched)
+
+    def keep(self, loss: float) -> None:
+        """Note how the epoch ended, and write the checkpoint."""
+        state, patience = self.state, self._config.fit.patience_epochs
+        state.epoch += 1
+        state.weights = _copied(self._network)
+        state.averaged = {
+            name: value.detach().cpu().clone() for name, value in self._averaged.items()
+        }
+        if patience == 0 or np.isnan(loss) or loss < state.best_loss:
+            state.best_epoch = state.epoch
+            state.best_loss = state.best_loss if np.isnan(loss) else loss
+            state.best_weights = state.averaged
+        elif state.epoch - state.best_epoch >= patience:
+            state.finished = True
+        state.optimiser = self._optimiser.state_dict()
+        state.schedule = self._schedule.state_dict()
+        state.finished = state.finished or state.epoch == self._task.n_epochs
+        if self._placement.is_first:
+            save_state(self._task.checkpoint, state)
+        self._placement.wait_for_all()
+
+
+def _copied(network: RhythmNetwork) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
 def run_digest(task: FitTask, config: TrainingConfig) -> str:
@@ -132,58 +227,38 @@ def run_digest(task: FitTask, config: TrainingConfig) -> str:
     return digest.hexdigest()
 
 
-def _advance(state: FitState, network: RhythmNetwork, loss: float, patience: int) -> None:
-    state.epoch += 1
-    if np.isnan(loss) or loss < state.best_loss:
-        state.best_epoch = state.epoch
-        state.best_loss = state.best_loss if np.isnan(loss) else loss
-        state.best_weights = {
-            name: value.detach().cpu().clone() for name, value in network.state_dict().items()
-        }
-    elif state.epoch - state.best_epoch >= patience:
-        state.finished = True
-
-
 def _batch(
     table: WindowTable,
     indices: NDArray[np.intp],
     augmenter: Augmenter,
-    generator: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
-    windows_mv = table.filtered_mv[indices].astype(np.float32)
-    admissible = table.admissible_of(indices)
-    augmenter.vary(windows_mv, admissible, generator)
-    return torch.from_numpy(normalised(windows_mv)), torch.from_numpy(admissible)
-
-
-def _step(
-    network: RhythmNetwork,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    batch: tuple[Tensor, Tensor],
     config: TrainingConfig,
-) -> float:
-    windows, admissible = (part.to(device()) for part in batch)
-    network.train()
-    optimiser.zero_grad(set_to_none=True)
-    loss = set_loss(network(windows), admissible, config.fit.label_smoothing).mean()
-    cast("None", loss.backward())
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
-    schedule.step()
-    return float(loss.detach())
+    generator: np.random.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    # Windows (n, n_leads, 1000), admissible classes (n, n_classes), quality (n, n_leads).
+    windows_mv = table.joined_mv(indices, config.network.n_leads)
+    # The first lead is the one that was drawn; which it was is chance already.
+    windows_mv[generator.random(len(indices)) < config.fit.lead_dropout, 1:] = np.nan
+    admissible = table.admissible_of(indices)
+    quality = augmenter.vary(windows_mv, admissible, generator)
+    return (
+        torch.from_numpy(normalised(windows_mv)),
+        torch.from_numpy(admissible),
+        torch.from_numpy(quality),
+    )
 
 
 def logits_of(
-    network: RhythmNetwork, table: WindowTable, indices: NDArray[np.intp], *, batch_size: int = 512
+    network: RhythmNetwork, table: WindowTable, indices: NDArray[np.intp], *, batch_size: int = 256
 ) -> Tensor:
-    """Logits of windows `indices` as they are, without augmentation, on the CPU."""
+    """Logits of windows `indices` with all their leads, without augmentation, on the CPU."""
     network.eval()
+    where = next(network.parameters()).device
     parts: list[Tensor] = []
     with torch.inference_mode():
         for start in range(0, len(indices), batch_size):
-            windows = torch.from_numpy(table.normalised(indices[start : start + batch_size]))
-            parts.append(network(windows.to(device())).cpu())
+            part = indices[start : start + batch_size]
+            windows = torch.from_numpy(table.normalised(part, network.n_leads))
+            parts.append(network(windows.to(where)).logits.float().cpu())
     return torch.cat(parts)
 
 

@@ -14,8 +14,8 @@ def sampling_probability(
 ) -> NDArray[np.float64]:
     """Chance of each window of `indices` to be drawn, shape (n,), adding up to 1.
 
-    A class gets its configured share; within it a patient counts by the square root of its
-    windows, so that one with an hour of VF does not stand for all.
+    A class gets its configured share; within it a patient counts by its windows to the power
+    `FitConfig.patient_power`, so that one with an hour of VF does not stand for all.
     """
     certain = table.certain_class[indices]
     patients = table.patient_of[indices]
@@ -34,7 +34,7 @@ def sampling_probability(
         within = np.zeros(int(mask.sum()))
         for patient in np.unique(patients[mask]):
             own = patients[mask] == patient
-            within[own] = weights[mask][own] / np.sqrt(own.sum())
+            within[own] = weights[mask][own] * own.sum() ** (config.patient_power - 1)
         probability[mask] = share * within / within.sum()
     return probability / probability.sum()
 

@@ -37,6 +37,9 @@ class TensorSpec:
         Unit of the values.
     sampling_rate_hz : float or None
         Rate along the ``sample`` axis, where there is one.
+    channels : tuple of str
+        What lies along the ``channel`` axis, in order; empty where it goes without saying. A
+        channel that is missing is all zeros.
     """
 
     name: str
@@ -45,8 +48,12 @@ class TensorSpec:
     axes: tuple[str, ...]
     unit: Unit
     sampling_rate_hz: float | None = None
+    channels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        along = [n for n, axis in zip(self.shape, self.axes, strict=False) if axis == "channel"]
+        if self.channels and along != [len(self.channels)]:
+            raise OutOfRangeError(f"{self.name}: shape {self.shape}, channels {self.channels}")
         if len(self.shape) != len(self.axes):
             raise OutOfRangeError(f"{self.name}: shape {self.shape} and axes {self.axes} differ")
 
@@ -90,9 +97,10 @@ class ModelManifest:
     n_bytes : int
         Its length.
     classes : tuple of str
-        Meaning of the class axis of the first output; a subset of `RHYTHM_CLASSES`, in order.
+        Meaning of the class axis of output ``probability``; a subset of `RHYTHM_CLASSES`, in order.
     inputs, outputs : tuple of TensorSpec
-        What goes in and comes out.
+        What goes in and comes out. The first output is ``probability``; ``quality`` (of each
+        channel, 0 to 1) and ``embedding`` (of length 1) follow where the model gives them.
     operating_points : dict of class to float
         Probability from which a class is held to be present, each in (0, 1).
     shockable_operating_point : float or None

@@ -21,7 +21,7 @@ def naive_normalise(filtered_mv: NDArray[np.float32]) -> NDArray[np.float64]:
     if present.size == 0:
         return np.zeros(filtered_mv.size)
     median, low, high = (present[math.ceil(q * present.size / 20) - 1] for q in (10, 1, 19))
-    scale = max((high - low) / 2, 0.05)
+    scale = max((high - low) / 2, 0.15)
     return np.nan_to_num(np.clip((filtered_mv - median) / scale, -8, 8), nan=0.0)
 
 

@@ -32,6 +32,7 @@ def waves(n_a_class: int = 40, seed: int = 0) -> WindowTable:
     time_s = np.arange(1000) / 250
     rows = np.zeros(2 * n_a_class, dtype=ROW)
     rows["recording"] = np.arange(2 * n_a_class) % 10
+    rows["end_sample"] = 1000 * (1 + np.arange(2 * n_a_class))
     rows["weight"] = 1
     samples = np.zeros((2 * n_a_class, 1000), np.float16)
     for i in range(2 * n_a_class):
@@ -105,7 +106,7 @@ def test_augmentation_is_repeatable_and_keeps_the_label_of_what_can_still_be_see
     config = load_config(CONFIG_DIR / "default.yaml").augmentation
     results = []
     for _ in range(2):
-        windows = table.filtered_mv.astype(np.float32)
+        windows = table.joined_mv(np.arange(len(table)), 2)
         admissible = table.admissible
         Augmenter(config, noise).vary(windows, admissible, np.random.default_rng(5))
         results.append((windows, admissible))
@@ -146,11 +147,11 @@ def test_the_graph_answers_as_the_network_and_int8_nearly_so(tmp_path: Path) -> 
     everything = np.arange(len(table))
     expected = logits_of(trained.network, table, everything).softmax(dim=1).numpy()
     graph = to_onnx(trained.network)
-    windows = table.normalised(everything)
+    windows = table.normalised(everything, 2)
     fp32 = runtime_of_graph(graph.SerializeToString()).infer(windows)
     np.testing.assert_allclose(fp32, expected, atol=1e-5)
     chosen = calibration_indices(table, everything, config.quantization, 0)
-    int8 = runtime_of_graph(quantize(graph, table.normalised(chosen))).infer(windows)
+    int8 = runtime_of_graph(quantize(graph, table.normalised(chosen, 2))).infer(windows)
     assert np.abs(int8 - expected).max() < 0.1
     assert (int8.argmax(axis=1) == table.certain_class).mean() > 0.95
 
