@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.datasets.cinc2015 import ALARM_S, block_of
 from models.datasets.physionet import read_header, read_record
 from models.datasets.recording import is_ecg
+from wardstream.inference.alarms.curves import AlarmCurves
 
 ALARM_TYPES: Final = (
     "Asystole",
@@ -45,25 +46,6 @@ class AlarmRecord:
     is_true: bool
     block: str
     fold: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AlarmCurves:
-    """Curves that had arrived when the alarm sounded.
-
-    Attributes
-    ----------
-    ecg, ppg, abp, resp : ndarray of float32, shape (n_channels, n_samples)
-        By what they measure, at most; NaN = missing.
-    sampling_rate_hz : float
-        Of all.
-    """
-
-    ecg: NDArray[np.float32]
-    ppg: NDArray[np.float32]
-    abp: NDArray[np.float32]
-    resp: NDArray[np.float32]
-    sampling_rate_hz: float
 
 
 def alarm_records(folder: Path) -> list[AlarmRecord]:

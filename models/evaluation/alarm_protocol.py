@@ -40,18 +40,19 @@ from models.evaluation.statistics import (
     sum_by_cluster,
 )
 from models.settings import CHECKOUT, SHIPPED_BUNDLE
-from models.training.alarm_features import REACH_S, alarm_features
-from models.training.alarm_rules import rule_decision
 from models.training.verifier import (
     AlarmTable,
-    Verifier,
+    decide,
     fit_verifier,
-    load_verifier,
-    probability,
     save_verifier,
+    score_of,
     table_of,
 )
 from wardstream.contracts.errors import ConfigurationError
+from wardstream.inference.alarms.curves import REACH_S
+from wardstream.inference.alarms.features import alarm_features
+from wardstream.inference.alarms.rules import rule_decision
+from wardstream.inference.alarms.verifier import Verifier, load_verifier
 from wardstream.inference.bundle import MANIFEST_FILE
 from wardstream.inference.port import RhythmRuntime
 from wardstream.inference.registry import load_runtime
@@ -73,15 +74,16 @@ def evaluate_alarms(request: EvaluationRequest) -> Outcome:
     rows = feature_rows(request, records, runtime_of)
     if request.cross_validate:
         table = _table(records, rows)
-        score, decision = _by_folds(table)
+        score, chance, decision = _by_folds(table)
         folds = [
             [record.path.name for record in records if record.fold == k] for k in range(N_FOLDS)
         ]
     else:
         verifier = shipped_verifier()
         table = _table(records, rows, verifier.names)
-        score = verifier.score(table)
-        decision, folds = verifier.decide(table, score), []
+        score = score_of(verifier, table)
+        chance = verifier.probability(score)
+        decision, folds = decide(verifier, table, score), []
     report = ProtocolReport(
         protocol="cinc2015",
         model=f"verifier on {model}",
@@ -94,7 +96,9 @@ def evaluate_alarms(request: EvaluationRequest) -> Outcome:
         [rule_decision(r.alarm_type, row) for r, row in zip(records, rows, strict=True)]
     )
     report.metrics["rules_alone"] = _summary(count(rules, table.truth))
-    return _outcome(report, records, table, score, decision)
+    truth = table.truth.astype(np.float64)
+    report.metrics["brier"] = present({"x": float(np.mean((chance - truth) ** 2))}).get("x")
+    return _outcome(report, records, table, chance, decision)
 
 
 def train_verifier(request: EvaluationRequest, path: Path = SHIPPED_VERIFIER) -> Verifier:
@@ -121,16 +125,19 @@ def shipped_verifier() -> Verifier:
     return load_verifier(SHIPPED_VERIFIER)
 
 
-def _by_folds(table: AlarmTable) -> tuple[Floats, Bools]:
-    score, decision = np.zeros(len(table.truth)), np.zeros(len(table.truth), dtype=bool)
+def _by_folds(table: AlarmTable) -> tuple[Floats, Floats, Bools]:
+    # Score, calibrated probability and decision, of each fold by what the others taught.
+    score, chance = np.zeros(len(table.truth)), np.zeros(len(table.truth))
+    decision = np.zeros(len(table.truth), dtype=bool)
     for fold in range(N_FOLDS):
         own = table.fold == fold
         if not own.any():
             continue
         verifier = fit_verifier(table.only(~own), seed=SEED)
-        score[own] = verifier.score(table.only(own))
-        decision[own] = verifier.decide(table.only(own), score[own])
-    return score, decision
+        score[own] = score_of(verifier, table.only(own))
+        chance[own] = verifier.probability(score[own])
+        decision[own] = decide(verifier, table.only(own), score[own])
+    return score, chance, decision
 
 
 def _runtimes(request: EvaluationRequest) -> tuple[RuntimeOf, str]:
@@ -175,8 +182,7 @@ def _cache_path(
 ) -> Path:
     digest = hashlib.sha256()
     sources = [*(CHECKOUT / "wardstream" / "kernels").glob("*.py")]
-    sources += (CHECKOUT / "models" / "training").glob("*_features.py")
-    sources.append(CHECKOUT / "models" / "training" / "alarm_rules.py")
+    sources += (CHECKOUT / "wardstream" / "inference" / "alarms").glob("*.py")
     for path in sorted(sources):
         digest.update(path.read_bytes())
     for record in records:
@@ -268,10 +274,10 @@ def _outcome(
     report: ProtocolReport,
     records: Sequence[AlarmRecord],
     table: AlarmTable,
-    score: Floats,
+    chance: Floats,
     decision: Bools,
 ) -> Outcome:
-    chance = probability(score)
+    score = chance  # one monotone map for all types: curves are the same on either
     return Outcome(
         report=report,
         predictions=PredictionTable(

@@ -1,4 +1,7 @@
-"""Is a monitor's alarm of the named type true? One forest a type, a point that weighs a miss five times."""
+"""Learning whether a monitor's alarm of the named type is true.
+
+One forest a type, beside a rule where true alarms are few; a point that weighs a miss five times.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,12 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from models.datasets.alarms import ALARM_TYPES
-from models.training.forest import FIELDS, Forest, fit_forest
-from wardstream.contracts.errors import ContractError
+from models.training.forest import fit_forest
+from wardstream.inference.alarms.forest import Forest
+from wardstream.inference.alarms.verifier import Verifier, log_odds
 
-_POSITIVE_WEIGHT: Final = 3.0
 _POINTS: Final = np.arange(0.10, 0.61, 0.01)
 _N_DRAWS: Final = 200
 
@@ -74,47 +78,6 @@ def table_of(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Verifier:
-    """What was learned.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Features, in the order of the columns.
-    forests : mapping of alarm type to Forest
-        One a type.
-    points : mapping of alarm type to float
-        Score from which an alarm of the type is held to be true.
-    """
-
-    names: tuple[str, ...]
-    forests: Mapping[str, Forest]
-    points: Mapping[str, float]
-
-    def score(self, table: AlarmTable) -> Floats:
-        """Score of each alarm, 0 to 1, a positive weighing three in training.
-
-        An alarm of a type nobody learned is held to be true.
-        """
-        score = np.ones(len(table.truth))
-        for name, forest in self.forests.items():
-            chosen = table.alarm_type == name
-            if chosen.any():
-                score[chosen] = forest.score(table.rows[chosen])
-        return score
-
-    def decide(self, table: AlarmTable, score: Floats) -> Bools:
-        """Whether each alarm is held to be true."""
-        points = np.array([self.points.get(str(name), 0.0) for name in table.alarm_type])
-        return score >= points
-
-
-def probability(score: Floats) -> Floats:
-    """`score` as a probability: the weight of positives is taken out of the odds."""
-    return score / (score + _POSITIVE_WEIGHT * (1 - score) + 1e-12)
-
-
 def fit_verifier(table: AlarmTable, *, seed: int) -> Verifier:
     """Forests on all of `table`; the point from scores by its own folds.
 
@@ -124,16 +87,46 @@ def fit_verifier(table: AlarmTable, *, seed: int) -> Verifier:
     (measured: 76 against 82 for one point). Scores of all forests are on one scale, so one point
     is chosen over all types: the one with the best mean score over resampled records.
     """
-    forests = _forests(table, seed)
     inner = np.zeros(len(table.truth))
     for fold in np.unique(table.fold):
         held_out = table.fold == fold
         partial = Verifier(
             names=table.names, forests=_forests(table.only(~held_out), seed), points={}
         )
-        inner[held_out] = partial.score(table.only(held_out))
+        inner[held_out] = score_of(partial, table.only(held_out))
     point = choose_point(inner, table.truth, seed=seed)
-    return Verifier(names=table.names, forests=forests, points=dict.fromkeys(ALARM_TYPES, point))
+    return Verifier(
+        names=table.names,
+        forests=_forests(table, seed),
+        points=dict.fromkeys(ALARM_TYPES, point),
+        calibration=fit_calibration(inner, table.truth),
+    )
+
+
+def score_of(verifier: Verifier, table: AlarmTable) -> Floats:
+    """Score of each alarm of `table`."""
+    return verifier.score_rows(table.rows, table.alarm_type)
+
+
+def decide(verifier: Verifier, table: AlarmTable, score: Floats) -> Bools:
+    """Whether each alarm is held to be true; one of a type nobody learned of is."""
+    points = np.array([verifier.points.get(str(name), 0.0) for name in table.alarm_type])
+    return score >= points
+
+
+def fit_calibration(score: Floats, truth: Bools) -> tuple[float, float]:
+    """Slope and intercept from log odds of held-out scores to those of being true.
+
+    Notes
+    -----
+    Platt, Advances in Large Margin Classifiers (1999): two numbers over all types, since single
+    types have too few alarms for more.
+    """
+    if truth.all() or not truth.any():
+        return 1.0, 0.0
+    model: Any = LogisticRegression(C=1e3)
+    model.fit(log_odds(score)[:, None], truth)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
 def _forests(table: AlarmTable, seed: int) -> dict[str, Forest]:
@@ -163,6 +156,8 @@ def save_verifier(verifier: Verifier, path: Path) -> None:
         "names": np.array(verifier.names),
         "types": np.array(list(verifier.forests)),
         "points": np.array([verifier.points[name] for name in verifier.forests]),
+        "calibration": np.array(verifier.calibration),
+        "rule_shares": np.array([verifier.rule_shares.get(n, 0.0) for n in verifier.forests]),
     }
     for name, forest in verifier.forests.items():
         arrays |= {f"{name}.{field}": values for field, values in forest.arrays().items()}
@@ -170,26 +165,3 @@ def save_verifier(verifier: Verifier, path: Path) -> None:
     np.savez_compressed(buffer, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getvalue())
-
-
-def load_verifier(path: Path) -> Verifier:
-    """The verifier in the file at `path`.
-
-    Raises
-    ------
-    ContractError
-        It is no such file.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            types = [str(name) for name in arrays["types"]]
-            return Verifier(
-                names=tuple(str(name) for name in arrays["names"]),
-                forests={
-                    name: Forest(**{field: arrays[f"{name}.{field}"] for field in FIELDS})
-                    for name in types
-                },
-                points=dict(zip(types, arrays["points"].tolist(), strict=True)),
-            )
-    except (OSError, KeyError, ValueError) as error:
-        raise ContractError(f"{path} is no verifier: {error}") from error

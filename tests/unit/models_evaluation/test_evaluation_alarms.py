@@ -7,21 +7,26 @@ import pytest
 import wfdb
 from sklearn.ensemble import ExtraTreesClassifier
 
-from models.datasets.alarms import AlarmCurves, alarm_records, read_alarm_curves
-from models.training.alarm_features import alarm_features
-from models.training.alarm_rules import rule_decision
-from models.training.forest import MISSING, fit_forest
+from models.datasets.alarms import alarm_records, read_alarm_curves
+from models.training.forest import fit_forest
 from models.training.verifier import (
     AlarmTable,
     choose_point,
+    decide,
+    fit_calibration,
     fit_verifier,
-    load_verifier,
-    probability,
     save_verifier,
+    score_of,
     table_of,
 )
-from models.training.waveform_features import lead_features, similarity_features
+from wardstream.contracts.alert import Condition
 from wardstream.contracts.errors import ContractError
+from wardstream.inference.alarms.curves import AlarmCurves
+from wardstream.inference.alarms.features import alarm_features
+from wardstream.inference.alarms.forest import MISSING
+from wardstream.inference.alarms.rules import rule_decision
+from wardstream.inference.alarms.verifier import Verifier, load_verifier
+from wardstream.inference.alarms.waveform import lead_features, similarity_features
 
 # wfdb 4.3 writes headers through a call that pandas 3.1 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -97,12 +102,13 @@ def test_a_verifier_finds_what_can_be_found_and_can_be_kept(tmp_path: Path) -> N
     table = _table(160, 1)
     verifier = fit_verifier(table, seed=5)
     fresh = _table(80, 2)
-    score = verifier.score(fresh)
-    right = (verifier.decide(fresh, score) == fresh.truth).mean()
+    score = score_of(verifier, fresh)
+    right = (decide(verifier, fresh, score) == fresh.truth).mean()
     assert right > 0.75
     save_verifier(verifier, tmp_path / "verifier.npz")
     again = load_verifier(tmp_path / "verifier.npz")
-    np.testing.assert_array_equal(again.score(fresh), score)
+    np.testing.assert_array_equal(score_of(again, fresh), score)
+    np.testing.assert_array_equal(again.probability(score), verifier.probability(score))
     assert again.points == {name: verifier.points[name] for name in again.forests}
 
 
@@ -110,7 +116,8 @@ def test_an_alarm_nobody_learned_of_is_held_to_be_true() -> None:
     table = _table(80, 1)
     verifier = fit_verifier(table, seed=5)
     unknown = table_of([{"a": 0.0, "b": 0.0}], ["Tachycardia"], [False], [0])
-    assert verifier.decide(unknown, verifier.score(unknown)).all()
+    assert decide(verifier, unknown, score_of(verifier, unknown)).all()
+    assert verifier.judge("Tachycardia", {"a": 0.0}).holds
 
 
 def test_something_else_is_no_verifier(tmp_path: Path) -> None:
@@ -127,8 +134,17 @@ def test_the_point_leans_towards_the_alarm() -> None:
     assert (score[truth] >= point).mean() > 0.9
 
 
-def test_a_score_becomes_a_probability_by_taking_the_weight_out() -> None:
-    np.testing.assert_allclose(probability(np.array([0.0, 0.75, 1.0])), [0.0, 0.5, 1.0], atol=1e-9)
+def test_a_calibrated_score_is_as_often_true_as_it_says() -> None:
+    generator = np.random.default_rng(2)
+    chance = generator.random(4000)
+    truth = generator.random(4000) < chance
+    odds = 3 * chance / (1 - chance)  # positives weighed three times in training
+    slope, intercept = fit_calibration(odds / (1 + odds), truth)
+    verifier = Verifier(names=(), forests={}, points={}, calibration=(slope, intercept))
+    found = verifier.probability(odds / (1 + odds))
+    middle = (chance > 0.05) & (chance < 0.95)  # scores at the ends are moved in
+    np.testing.assert_allclose(found[middle], chance[middle], atol=0.05)
+    assert fit_calibration(np.array([0.5, 0.6]), np.array([True, True])) == (1.0, 0.0)
 
 
 def _beating(n_s: float, rate_hz: float = 1.2, silent_s: float = 0.0) -> np.ndarray:
@@ -198,3 +214,63 @@ def test_a_run_of_other_beats_is_counted_with_its_rate() -> None:
 
 def test_a_type_without_a_rule_is_held_to_be_true() -> None:
     assert rule_decision("Something_Else", {})
+
+
+def _pulsing(n_s: float, silent_s: float = 0.0, rate_hz: float = 1.2) -> np.ndarray:
+    # An arterial line: an upstroke and a slow fall, running down once the heart stands still.
+    time_s = np.arange(round(n_s * RATE_HZ)) / RATE_HZ
+    since = time_s % (1 / rate_hz)
+    beating = 75 + 45 * np.minimum(since / 0.12, 1) * np.exp(-np.maximum(since - 0.12, 0) / 0.25)
+    stop_s = n_s - silent_s
+    falling = 75 - 35 * (1 - np.exp(-(time_s - stop_s) / 2.0))
+    return np.where(time_s < stop_s, beating, falling).astype(np.float32)
+
+
+def test_a_pressure_that_runs_down_outweighs_spikes_that_look_like_beats() -> None:
+    # A pacemaker's spikes go on, the heart does not.
+    none = np.zeros((0, 120 * RATE_HZ), dtype=np.float32)
+    lead, line = _beating(120)[None, :], _pulsing(120, silent_s=6.0)[None, :]
+    stopped = AlarmCurves(ecg=lead, ppg=none, abp=line, resp=none, sampling_rate_hz=250.0)
+    row = alarm_features(stopped, None)
+    assert row["standstill"] == 1.0
+    assert row["pulse_goes_on"] == 0.0
+    assert rule_decision("Asystole", row)
+    line = _pulsing(120)[None, :]
+    going = AlarmCurves(ecg=lead, ppg=none, abp=line, resp=none, sampling_rate_hz=250.0)
+    row = alarm_features(going, None)
+    assert row["standstill"] == 0.0
+    assert row["pulse_goes_on"] == 1.0
+    assert not rule_decision("Asystole", row)
+
+
+def test_a_flushed_line_is_no_standstill() -> None:
+    line = _pulsing(120)
+    line[-6 * RATE_HZ :] = 280.0
+    none = np.zeros((0, line.size), dtype=np.float32)
+    curves = AlarmCurves(
+        ecg=_beating(120)[None, :], ppg=none, abp=line[None, :], resp=none, sampling_rate_hz=250.0
+    )
+    row = alarm_features(curves, None)
+    assert row["standstill"] == 0.0
+    assert row["pulse_goes_on"] == 0.0
+
+
+def test_the_verifier_supports_or_contradicts_an_alert_of_the_bed() -> None:
+    rows, truth = [], []
+    for k in range(24):
+        silent_s = 6.0 if k % 2 else 0.0
+        row = alarm_features(_curves(_beating(60, 1.0 + 0.02 * k, silent_s)), None)
+        rows.append(row | {"rule": float(rule_decision("Asystole", row))})
+        truth.append(bool(k % 2))
+    table = table_of(rows, ["Asystole"] * 24, truth, [k % 4 for k in range(24)])
+    verifier = fit_verifier(table, seed=1)
+    silent, beating = _curves(_beating(60, 1.3, 6.5)), _curves(_beating(60, 1.3))
+    supported = verifier.support(Condition.ASYSTOLE, silent, None)
+    contradicted = verifier.support(Condition.ASYSTOLE, beating, None)
+    assert supported is not None
+    assert contradicted is not None
+    assert supported.holds
+    assert supported.probability > 0.8
+    assert not contradicted.holds
+    assert contradicted.probability < 0.2
+    assert verifier.support(Condition.ATRIAL_FIBRILLATION, silent, None) is None

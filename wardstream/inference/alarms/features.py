@@ -11,9 +11,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.alarms import AlarmCurves
-from models.training.waveform_features import lead_features, similarity_features
 from wardstream.contracts.codes import Modality
+from wardstream.inference.alarms.curves import AlarmCurves
+from wardstream.inference.alarms.perfusion import (
+    extent_features,
+    likeness_features,
+    silence_features,
+)
+from wardstream.inference.alarms.waveform import lead_features, similarity_features
 from wardstream.inference.port import RhythmRuntime
 from wardstream.kernels.beats import QrsDetector
 from wardstream.kernels.pulse import DIASTOLIC, ONSET, SYSTOLIC, PulseDetector
@@ -21,14 +26,12 @@ from wardstream.kernels.quality import LIMITS, QualityMeter
 from wardstream.kernels.resample import TARGET_RATE_HZ, Resampler
 from wardstream.kernels.windows import filtered_record, record_windows
 
-REACH_S: Final = 120.0
-"""How far back curves are read: the detectors have settled long before what is judged."""
-
 JUDGED_S: Final = 16.0
 _RECENT_S: Final = 10.0
 _PACKET: Final = 125
 _MIN_AMPLITUDE: Final = {Modality.PPG: 0.01, Modality.ARTERIAL_PRESSURE: 5.0}
 _MODEL_STEP_S: Final = 1.0
+_USABLE: Final = 0.5
 
 Row = dict[str, float]
 Floats = NDArray[np.float64]
@@ -48,7 +51,9 @@ def alarm_features(curves: AlarmCurves, runtime: RhythmRuntime | None) -> Row:
     row: Row = {}
     beats, quality = _beats(ecg)
     end = ecg.shape[1]
-    row |= _rates(beats / TARGET_RATE_HZ - end / TARGET_RATE_HZ, "ecg")
+    beats_s = beats / TARGET_RATE_HZ - end / TARGET_RATE_HZ
+    row |= _rates(beats_s, "ecg")
+    row |= {f"ecg_{name}": value for name, value in silence_features(beats_s).items()}
     row["ecg_quality"] = float(quality.max()) if quality.size else math.nan
     row |= _pulses(curves, Modality.PPG, "ppg", beats, end)
     row |= _pulses(curves, Modality.ARTERIAL_PRESSURE, "abp", beats, end)
@@ -143,7 +148,13 @@ def _pulses(curves: AlarmCurves, modality: Modality, name: str, beats: Floats, e
     row |= _heights(height, pulses[:, SYSTOLIC], onset_s, name)
     row[f"{name}_follows"] = _share_followed(beats / TARGET_RATE_HZ - end / TARGET_RATE_HZ, onset_s)
     row[f"{name}_flat_share"] = _flat_share(curve[0])
-    return row
+    onsets = np.sort(pulses[:, ONSET])
+    perfusion = (
+        extent_features(curve[0])
+        | likeness_features(curve[0], onsets)
+        | silence_features((onsets - end) / TARGET_RATE_HZ)
+    )
+    return row | {f"{name}_{what}": value for what, value in perfusion.items()}
 
 
 def _heights(height: Floats, systolic: Floats, onset_s: Floats, name: str) -> Row:
@@ -181,7 +192,8 @@ def _best_lead(curves: AlarmCurves, beats: Floats, quality: Floats) -> Row:
     for lead, score in zip(curves.ecg, quality, strict=True):
         filtered = filtered_record(lead, curves.sampling_rate_hz)
         row = lead_features(filtered) | similarity_features(filtered, beats) | _alone(lead, curves)
-        rows.append(row | {"lead_quality": float(score)})
+        row |= extent_features(filtered) | {"lead_quality": float(score)}
+        rows.append(row)
     if not rows:
         return {}
     best = max(rows, key=lambda row: row["lead_quality"])
@@ -208,13 +220,27 @@ def _alone(lead: NDArray[np.float32], curves: AlarmCurves) -> Row:
 def _model(curves: AlarmCurves, runtime: RhythmRuntime | None, quality: Floats) -> Row:
     if runtime is None or not len(curves.ecg):
         return {}
-    weights = np.maximum(quality, 1e-3)
-    fused: Any = 0.0
     n_windows = round(JUDGED_S / _MODEL_STEP_S) - 4
-    for lead, weight in zip(curves.ecg, weights, strict=True):
-        tail = lead[-round((JUDGED_S + 30.0) * curves.sampling_rate_hz) :]
-        windows = record_windows(tail, curves.sampling_rate_hz, hop_s=_MODEL_STEP_S).windows
-        fused = fused + weight / weights.sum() * runtime.infer(windows[-n_windows:])
+    reach = round((JUDGED_S + 30.0) * curves.sampling_rate_hz)
+    windows = np.concatenate(
+        [
+            record_windows(lead[-reach:], curves.sampling_rate_hz, hop_s=_MODEL_STEP_S).windows[
+                -n_windows:
+            ]
+            for lead in curves.ecg
+        ],
+        axis=1,
+    )
+    n_channels = runtime.manifest.inputs[0].shape[0]
+    if n_channels > 1:  # it fuses leads itself; the best come first
+        best = np.argsort(-quality, kind="stable")[:n_channels]
+        fused: Any = runtime.infer(np.ascontiguousarray(windows[:, best]))
+    else:
+        weights = np.maximum(quality, 1e-3) / np.maximum(quality, 1e-3).sum()
+        fused = sum(
+            weight * runtime.infer(np.ascontiguousarray(windows[:, i : i + 1]))
+            for i, weight in enumerate(weights)
+        )
     row: Row = {}
     for index, name in enumerate(runtime.manifest.classes):
         column = np.sort(np.asarray(fused)[:, index])
@@ -227,7 +253,7 @@ def _model(curves: AlarmCurves, runtime: RhythmRuntime | None, quality: Floats) 
 def _together(row: Row) -> Row:
     """What the believable pulse channels say, and what all channels agree on."""
     usable = [
-        name for name in ("abp", "ppg") if row.get(f"{name}_quality", 0.0) > 0.5
+        name for name in ("abp", "ppg") if row.get(f"{name}_quality", 0.0) > _USABLE
         and row.get(f"{name}_n", 0.0) > 0
     ]  # fmt: skip
     found: Row = {"n_pulse_channels": float(len(usable))}
@@ -239,4 +265,31 @@ def _together(row: Row) -> Row:
         # The silence, the slowness and the speed that every channel confirms.
         found[f"all_least_{what}"] = min(values, default=math.nan)
         found[f"all_most_{what}"] = max(values, default=math.nan)
+    found["pulse_goes_on"] = float(any(_goes_on(row, name) for name in ("abp", "ppg")))
+    found["standstill"] = float(_stands_still(row))
     return found
+
+
+_USUAL_LIKENESS: Final = 0.9
+_PULSE_GAP_S: Final = 2.5
+_STANDSTILL_S: Final = 3.0
+_STANDSTILL_FALL: Final = -0.35
+
+
+def _goes_on(row: Row, name: str) -> bool:
+    # A channel whose pulses are usually alike shows such pulses still, without a pause.
+    return (
+        row.get(f"{name}_likeness_usual", 0.0) >= _USUAL_LIKENESS
+        and row[f"{name}_gap_like_s"] <= _PULSE_GAP_S
+    )
+
+
+def _stands_still(row: Row) -> bool:
+    # A good arterial line without a pulse, and its mean falling: the heart moves no blood. A line
+    # that is flushed, clamped or let to air goes up or stays, and has no pulse before either.
+    return (
+        row.get("abp_quality", 0.0) > _USABLE
+        and row["abp_likeness_usual"] >= _USUAL_LIKENESS
+        and row["abp_gap_like_s"] >= _STANDSTILL_S
+        and row["abp_fall_most"] <= _STANDSTILL_FALL
+    )

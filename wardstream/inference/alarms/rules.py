@@ -11,6 +11,9 @@ from typing import Final
 Row = Mapping[str, float]
 
 _USABLE: Final = 0.5
+_SILENT_S: Final = 3.2  # 4 s by definition, less what a detector and a monitor may differ
+_SILENT_LEAD_S: Final = 3.0
+_SMALL_EXTENT: Final = 0.7  # of what the lead usually shows within 3 s
 
 
 def rule_decision(alarm_type: str, row: Row) -> bool:
@@ -28,9 +31,13 @@ def _has_pulse(row: Row) -> bool:
 
 
 def _asystole(row: Row) -> bool:
-    pulses = _has_pulse(row) and _value(row, "pulse_least_longest_gap_s") < 3.0
-    beats = _value(row, "ecg_longest_gap_s") < 2.5
-    return not (pulses or beats)
+    # Silent on every lead, the curve itself and not only its beats; or no blood moves.
+    silent = (
+        _value(row, "ecg_gap_recent_s") >= _SILENT_S
+        and _value(row, "lowest_alone_longest_gap_s") >= _SILENT_LEAD_S
+        and _value(row, "highest_extent_least") < _SMALL_EXTENT
+    )
+    return _value(row, "standstill") > 0 or (silent and not _value(row, "pulse_goes_on") > 0)
 
 
 def _bradycardia(row: Row) -> bool:
@@ -52,9 +59,13 @@ def _ventricular_tachycardia(row: Row) -> bool:
 
 
 def _fibrillation(row: Row) -> bool:
-    return _value(row, "model_vf_third") > 0.4 or (
-        _value(row, "best_highest_concentration") > 0.5 and _value(row, "best_mean_fullness") > 0.5
+    looks_like_it = _value(row, "model_vf_third") > _USABLE or (
+        # Without a model: full and of one frequency on the best lead.
+        not math.isfinite(_value(row, "model_vf_third"))
+        and _value(row, "best_highest_concentration") > _USABLE
+        and _value(row, "best_mean_fullness") > _USABLE
     )
+    return looks_like_it and not _value(row, "pulse_goes_on") > 0
 
 
 _RULES: Final[Mapping[str, Callable[[Row], bool]]] = {
