@@ -3,6 +3,9 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_agent.core.atrial_watch import AtrialWatch
 from edge_agent.core.bed import LIVE_NS, Bed
 from edge_agent.core.ecg_track import EcgTrack
@@ -139,6 +142,15 @@ class BedPipeline:
         elif self._strips.ordered:
             outputs.extend(self._strips.due(self._now_ns))
         return outputs
+
+    @property
+    def model(self) -> RhythmRuntime | None:
+        """The model that is asked."""
+        return self._judge.asked
+
+    def infer(self, windows: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Answers to what `steps` yields; None where the model gives none."""
+        return self._judge.infer(windows)
 
     def observe(self, observation: NumericObservation) -> None:
         """Take note of a monitor's numeric; it is judged with the next chunk or tick."""

@@ -82,6 +82,11 @@ class RhythmJudge:
         return self._runtime if self._answers else None
 
     @property
+    def asked(self) -> RhythmRuntime | None:
+        """The model that is asked each hop, whether it answers or not."""
+        return self._runtime
+
+    @property
     def model_version(self) -> str:
         """Name and version for alerts, ``none`` without a model."""
         runtime = self.runtime
