@@ -1,5 +1,6 @@
 """Driver libraries, imported when a driver is chosen; a missing one says what to install."""
 
+import warnings
 from importlib import import_module
 from types import ModuleType
 
@@ -15,7 +16,10 @@ def import_driver(name: str) -> ModuleType:
         It is not installed, or cannot be loaded on this machine.
     """
     try:
-        return import_module(name)
+        with warnings.catch_warnings():
+            # What a library deprecates in the act of being imported is its own business.
+            warnings.simplefilter("ignore")
+            return import_module(name)
     except ImportError as error:
         raise ConfigurationError(
             [f"this source needs {name} ({error}): pip install 'wardstream[drivers]'"]

@@ -21,15 +21,15 @@ from edge_agent.adapters.hook import CommandHook
 from edge_agent.adapters.memory import give_back
 from edge_agent.adapters.model_store import ModelStore
 from edge_agent.adapters.outbox import SqliteOutbox
-from edge_agent.adapters.playback import Clocks, PlaybackPlan, PlaybackSource
+from edge_agent.adapters.playback import Clocks
 from edge_agent.adapters.state_lock import StateLock
 from edge_agent.adapters.waveform_ring import RingLimits, WaveformRing
 from edge_agent.bootstrap.annunciation import make_authority, make_sounder
 from edge_agent.bootstrap.judgement import make_pipeline
-from edge_agent.bootstrap.sources import open_reader
+from edge_agent.bootstrap.sources import open_source
 from edge_agent.core.outbox_port import OutboxLimits, StorageError
 from edge_agent.core.pipeline import BedPipeline
-from edge_agent.core.ports import JudgeReport, Measurements, ModelRepository
+from edge_agent.core.ports import JudgeReport, Measurements, ModelRepository, WaveformSource
 from edge_agent.services.acquisition import Acquisition, Watchdog
 from edge_agent.services.annunciator import Annunciator, alert_fields
 from edge_agent.services.bedside import Bedside
@@ -116,7 +116,7 @@ def build(
     """
     clock = SteadyClock()
     boot_id = str(uuid4())
-    source = _source(settings, boot_id, clock)
+    source = open_source(settings, boot_id, Clocks(clock.now_ns, time.monotonic_ns))
     outbox = SqliteOutbox(
         settings.state_dir, settings.device_id, OutboxLimits(**settings.outbox.model_dump())
     )
@@ -242,19 +242,6 @@ class _Wiring:
             self.heartbeat.changed()
 
 
-def _source(settings: EdgeSettings, boot_id: str, clock: SteadyClock) -> PlaybackSource:
-    plan = PlaybackPlan(
-        device_id=settings.device_id,
-        boot_id=boot_id,
-        realtime=settings.source.pace == "realtime",
-        loop=settings.source.loop,
-        start_s=settings.source.start_s,
-        packet_ms=settings.source.packet_ms,
-        state_dir=settings.state_dir,
-    )
-    return PlaybackSource(open_reader(settings), plan, Clocks(clock.now_ns, time.monotonic_ns))
-
-
 @contextmanager
 def _quick_decisions() -> Generator[None]:
     before_s = sys.getswitchinterval()
@@ -327,7 +314,7 @@ def _uplink(
 
 
 def _fixed_status(
-    settings: EdgeSettings, boot_id: str, source: PlaybackSource, model: ModelReport
+    settings: EdgeSettings, boot_id: str, source: WaveformSource, model: ModelReport
 ) -> DeviceStatus:
     return DeviceStatus(
         site_id=settings.site_id,

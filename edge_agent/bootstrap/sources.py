@@ -2,20 +2,49 @@
 
 from pathlib import Path
 
+from edge_agent.adapters.playback import Clocks, PlaybackPlan, PlaybackSource
 from edge_agent.adapters.playback_blocks import FrameReader
+from edge_agent.core.ports import WaveformSource
 from edge_agent.settings import EdgeSettings
-from edge_agent.settings.sources import EdfSettings, SimulatorSettings
+from edge_agent.settings.sources import EdfSettings, Live, SimulatorSettings, WfdbSettings
 
 
-def open_reader(settings: EdgeSettings) -> FrameReader:
-    """The source's frames. The library it needs is imported here, when it is chosen.
+def open_source(settings: EdgeSettings, boot_id: str, clocks: Clocks) -> WaveformSource:
+    """What the bed acquires from: a recording or simulated patient played, or live devices.
+
+    Raises
+    ------
+    UnreadableSourceError
+        There is nothing there that can be judged.
+    ConfigurationError
+        The library of a driver is not installed.
+    """
+    source = settings.source
+    if isinstance(source, Live):
+        from edge_agent.bootstrap.live_sources import live_source
+
+        sections = (source, *settings.companions)
+        return live_source(sections, settings.device_id, boot_id, clocks)
+    plan = PlaybackPlan(
+        device_id=settings.device_id,
+        boot_id=boot_id,
+        realtime=source.pace == "realtime",
+        loop=source.loop,
+        start_s=source.start_s,
+        packet_ms=source.packet_ms,
+        state_dir=settings.state_dir,
+    )
+    return PlaybackSource(open_reader(source), plan, clocks)
+
+
+def open_reader(source: WfdbSettings | EdfSettings | SimulatorSettings) -> FrameReader:
+    """The frames that are played. The library they need is imported here, when it is chosen.
 
     Raises
     ------
     UnreadableSourceError
         There is nothing there that can be judged.
     """
-    source = settings.source
     if isinstance(source, SimulatorSettings):
         return simulated_patient(source.script, source.seed)
     if isinstance(source, EdfSettings):

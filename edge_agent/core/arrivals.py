@@ -78,6 +78,9 @@ class NumericArrival:
         Host clock when it came, in nanoseconds UTC.
     device_time_ns : int or None
         Device clock when it was determined, None where that is not said.
+    clock_is_utc : bool
+        Whether that clock is set by the network's, so that an old value is known to be old;
+        else its offset is learned from the least delay it ever showed.
     """
 
     code: str
@@ -85,6 +88,7 @@ class NumericArrival:
     unit: Unit
     arrived_ns: int
     device_time_ns: int | None = None
+    clock_is_utc: bool = False
 
     def __post_init__(self) -> None:
         _check_carried(self.code, self.unit)

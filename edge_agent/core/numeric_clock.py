@@ -46,7 +46,17 @@ class NumericClock:
     def place(self, arrival: NumericArrival) -> TimestampNs | None:
         """When `arrival` was determined; None if it is older than what is known."""
         time_ns = arrival.arrived_ns
-        if arrival.device_time_ns is not None:
+        if arrival.device_time_ns is not None and arrival.clock_is_utc:
+            if arrival.device_time_ns > arrival.arrived_ns + STEP_NS:
+                ahead_s = (arrival.device_time_ns - arrival.arrived_ns) / NS_PER_S
+                self._tell(
+                    SourceEventKind.CLOCK_STEP,
+                    arrival,
+                    f"a value is dated {ahead_s:.0f} s into the future; it is taken as of now",
+                    ahead_s,
+                )
+            time_ns = min(time_ns, arrival.device_time_ns)
+        elif arrival.device_time_ns is not None:
             self._learn(arrival.arrived_ns - arrival.device_time_ns, arrival)
             time_ns = min(time_ns, arrival.device_time_ns + (self._offset_ns or 0))
         if time_ns < self._newest.get(arrival.code, 0):

@@ -67,6 +67,8 @@ class SourceEventKind(StrEnum):
     """The device does not answer any more."""
     BACK = "back"
     """It answers again."""
+    DEVICE_ALERT = "device_alert"
+    """The device says that an alert condition of its own began (amount 1) or ended (0)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

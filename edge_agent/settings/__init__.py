@@ -20,7 +20,14 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from edge_agent.settings.sources import KINDS, Section, SimulatorSettings, SourceSettings
+from edge_agent.settings.sources import (
+    KINDS,
+    Live,
+    LiveSettings,
+    Section,
+    SimulatorSettings,
+    SourceSettings,
+)
 from edge_agent.settings.sources import SECTIONS as SOURCE_SECTIONS
 from wardstream.contracts.errors import ConfigurationError, ContractError
 from wardstream.contracts.identity import check_id
@@ -151,6 +158,9 @@ class EdgeSettings(BaseSettings):
     state_dir: Path
     generation_mode: GenerationMode
     source: SourceSettings
+    companions: tuple[LiveSettings, ...] = Field(
+        default=(), description="further live devices of the bed, such as a numerics gateway"
+    )
     mqtt: MqttSettings | None = None
     model: ModelSettings = ModelSettings()
     outbox: OutboxSettings = OutboxSettings()
@@ -180,6 +190,12 @@ class EdgeSettings(BaseSettings):
         simulated = isinstance(self.source, SimulatorSettings)
         if simulated and self.generation_mode is GenerationMode.REAL:
             raise ValueError("a simulated patient cannot have generation_mode real")
+        return self
+
+    @model_validator(mode="after")
+    def _companions_are_of_a_live_bed(self) -> Self:
+        if self.companions and not isinstance(self.source, Live):
+            raise ValueError("companions need a live source: a recording is played alone")
         return self
 
     @classmethod

@@ -46,6 +46,8 @@ def numeric(
     value: float,
     arrived_ns: int,
     device_time_ns: int | None = None,
+    *,
+    clock_is_utc: bool = False,
 ) -> NumericArrival:
     """The arrival of `value` as stated, in the unit of its code; NaN where there is none.
 
@@ -69,4 +71,5 @@ def numeric(
         unit=carried.unit,
         arrived_ns=arrived_ns,
         device_time_ns=device_time_ns,
+        clock_is_utc=clock_is_utc,
     )

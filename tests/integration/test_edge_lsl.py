@@ -15,7 +15,7 @@ from fakes.live_bed import LiveBed
 from edge_agent.adapters.drivers.lsl import LslChannel, LslDriver, LslPlan
 from edge_agent.core.ports import SourceEventKind
 
-HOSTILE = Path(__file__).resolve().parents[2] / "data" / "hostile" / "lsl"
+HOSTILE = Path(__file__).resolve().parents[1] / "data" / "hostile" / "lsl"
 II, SPO2 = "MDC_ECG_ELEC_POTL_II", "MDC_PULS_OXIM_SAT_O2"
 N = 10
 
