@@ -125,7 +125,9 @@ def tensorrt_module() -> Any:
         return import_module("tensorrt")
     except ImportError as error:
         raise ConfigurationError(
-            [f"TensorRT is not installed here ({error}): install JetPack, or `pip install tensorrt`"]
+            [
+                f"TensorRT is not installed here ({error}): install JetPack, or `pip install tensorrt`"
+            ]
         ) from error
 
 
