@@ -131,6 +131,11 @@ def test_a_model_is_installed_refused_and_taken_back_while_the_bed_is_judged(
             time.sleep(6)
             model = after(cloud, command(ModelAction.INSTALL, v0 + 1)).model
             assert (model.state, model.version) == (ModelState.RUNNING, v0 + 1)
+            assert model.backend in " ".join(model.backends)
+            assert len(model.backends) == 4  # all were tried, and each says how it did
+            assert model.latency_p50_ms is not None
+            assert 0 < model.latency_p50_ms < 5
+            assert model.golden_error is not None
             for version, reason in (
                 (v0 + 2, "input shapes"),
                 (v0 + 3, "not the one that was signed"),
