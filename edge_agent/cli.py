@@ -74,7 +74,8 @@ def run(
     All settings come from EDGE_* variables (`python -m edge_agent settings` lists them).
     Alarms sound with or without a broker: each is one JSON line on standard error with
     "event": "alert", and a run of EDGE_HOOK_COMMAND. Everything said is kept in
-    EDGE_STATE_DIR until the cloud has committed it.
+    EDGE_STATE_DIR until the cloud has committed it. SIGHUP reads the profile again and puts
+    its limits in force without missing a sample.
 
     Exit codes: 0 stopped, 1 crashed, 65 the source cannot be read, 69 the state folder cannot
     be used, 78 settings are wrong (all problems are listed).
@@ -98,7 +99,13 @@ def run(
         logging.getLevelNamesMapping()[settings.log_level.upper()], measurements
     )
     try:
-        asyncio.run(run_agent(settings, measurements))
+        asyncio.run(
+            run_agent(
+                settings,
+                measurements,
+                lambda: load_settings(read_profile(profile) if profile else None),
+            )
+        )
     except UnreadableSourceError as error:
         listener.stop()
         _end(ExitCode.DATA_ERROR, str(error))

@@ -14,6 +14,7 @@ import logging
 import random
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -34,6 +35,8 @@ P = ParamSpec("P")
 SESSION_EXPIRY_S: Final = 7 * 86_400
 KEEPALIVE_S: Final = 10
 SESSION_TAKEN_OVER: Final = 142
+UNSENT_AT_MOST: Final = 64
+"""Messages of QoS 0 that may wait in paho: two seconds of a live view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,7 @@ class PahoLink:
         self._generation = 0
         self._connected = False
         self._complained = False
+        self._unsent: deque[mqtt.MQTTMessageInfo] = deque()
 
     @property
     def connected(self) -> bool:
@@ -129,6 +133,16 @@ class PahoLink:
             return info.mid
         return None
 
+    def publish_once(self, topic: str, payload: bytes) -> bool:
+        """Send `payload` with QoS 0; False: left out, for the last ones are not on their way."""
+        client, unsent = self._client, self._unsent
+        while unsent and unsent[0].is_published():
+            unsent.popleft()
+        if client is None or not self._connected or len(unsent) >= UNSENT_AT_MOST:
+            return False
+        unsent.append(client.publish(topic, payload, qos=0))
+        return True
+
     def is_alive(self) -> bool:
         """Whether paho's loop thread still runs."""
         return self._thread is not None and self._thread.is_alive()
@@ -154,6 +168,7 @@ class PahoLink:
     def _begin(self) -> None:
         self._generation += 1
         self._connected = False
+        self._unsent = deque()
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._broker.client_id,

@@ -16,16 +16,17 @@ from uuid import uuid4
 import msgspec
 
 from edge_agent import __version__
-from edge_agent.adapters.clock import SteadyClock, process_age_s
+from edge_agent.adapters.clock import SteadyClock
 from edge_agent.adapters.hook import CommandHook
 from edge_agent.adapters.memory import give_back
 from edge_agent.adapters.model_store import ModelStore
 from edge_agent.adapters.outbox import SqliteOutbox
 from edge_agent.adapters.playback import Clocks
 from edge_agent.adapters.state_lock import StateLock
-from edge_agent.adapters.waveform_ring import RingLimits, WaveformRing
 from edge_agent.bootstrap.annunciation import make_authority, make_sounder
+from edge_agent.bootstrap.curves import after_judgement, make_curves, make_live_view, recall
 from edge_agent.bootstrap.judgement import make_pipeline
+from edge_agent.bootstrap.reload import Reload
 from edge_agent.bootstrap.sources import open_source
 from edge_agent.core.outbox_port import OutboxLimits, StorageError
 from edge_agent.core.pipeline import BedPipeline
@@ -35,20 +36,22 @@ from edge_agent.services.annunciator import Annunciator, alert_fields
 from edge_agent.services.bedside import Bedside
 from edge_agent.services.commands import CommandDesk
 from edge_agent.services.heartbeat import Heartbeat, StatusParts
+from edge_agent.services.live_view import LiveView
 from edge_agent.services.model_updater import ModelParts, ModelUpdater, Qualifier, first_model
 from edge_agent.services.outbox_writer import OutboxWriter
 from edge_agent.services.self_report import Concern, SelfReport
 from edge_agent.services.sounder import Sounder
 from edge_agent.services.supervisor import Service, supervise
-from edge_agent.services.uplink import Uplink
+from edge_agent.services.uplink import Command, OnCommand, Uplink
 from edge_agent.services.waveform_keeper import WaveformKeeper
 from edge_agent.settings import EdgeSettings
 from wardstream.contracts import topics
 from wardstream.contracts.alert import AlertEvent, Condition, Transition
 from wardstream.contracts.codec import encode
 from wardstream.contracts.device import Connectivity, DeviceStatus, ModelReport
+from wardstream.contracts.live import LiveViewCommand
 from wardstream.contracts.timebase import TimestampNs
-from wardstream.contracts.waveform import WaveformChunk
+from wardstream.inference.guard import GuardLimits
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +66,20 @@ class Agent:
     """A wired agent: services in the order of their dependence."""
 
     services: tuple[Service, ...]
+    reload: Callable[[Callable[[], EdgeSettings]], Reload]
     outbox: SqliteOutbox
     uplink: Uplink | None
     judged: Callable[[], JudgeReport]
+    model: Callable[[], ModelReport]
     measurements: Measurements
 
 
-async def run_agent(settings: EdgeSettings, measurements: Measurements) -> None:
-    """Run one bed's agent until SIGTERM or SIGINT.
+async def run_agent(
+    settings: EdgeSettings,
+    measurements: Measurements,
+    read_again: Callable[[], EdgeSettings] | None = None,
+) -> None:
+    """Run one bed's agent until SIGTERM or SIGINT; SIGHUP has the limits read again.
 
     Raises
     ------
@@ -88,6 +97,8 @@ async def run_agent(settings: EdgeSettings, measurements: Measurements) -> None:
     loop.set_default_executor(ThreadPoolExecutor(2, "reader"))
     with StateLock(settings.state_dir), ExitStack() as resources:
         agent = build(settings, measurements, loop)
+        if read_again is not None:
+            loop.add_signal_handler(signal.SIGHUP, agent.reload(read_again).ask)
         resources.enter_context(_quick_decisions())
         give_back()
         if settings.metrics_port:
@@ -121,15 +132,16 @@ def build(
         settings.state_dir, settings.device_id, OutboxLimits(**settings.outbox.model_dump())
     )
     shelf = ModelStore(settings.state_dir)
-    load = Qualifier(settings.model.backend, settings.model.latency_budget_ms)
+    load = Qualifier(settings.model.backend, settings.model.latency_budget_ms, GuardLimits())
     runtime, report = first_model(shelf, settings.model.bundle_dir, load)
     pipeline = make_pipeline(settings, boot_id, runtime, clock, _last_snapshot(outbox))
     hooks = Annunciator(_hook(settings), measurements)
     sounder = make_sounder(settings, pipeline.snapshot().alerts)
     wiring = _Wiring()
     writer = OutboxWriter(outbox, wiring.wake, measurements)
-    ring = WaveformRing(settings.state_dir, RingLimits(**settings.ring.model_dump()))
-    keeper = WaveformKeeper(ring, measurements)
+    curves = make_curves(settings, measurements)
+    recall(curves.ring, pipeline, clock.now_ns())
+    keeper = curves.keeper
     bedside = Bedside(
         judge=pipeline,
         snapshot=lambda: msgspec.json.encode(pipeline.snapshot()),
@@ -160,7 +172,9 @@ def build(
         correct_clock=clock.correct,
     )
     authority = make_authority(settings, boot_id, loop, outbox, bedside, updater, measurements)
-    uplink = _uplink(settings, outbox, writer, status, authority.desk, measurements)
+    live = make_live_view(settings, boot_id, authority, wiring.show, clock.now_ns, measurements)
+    on_command = _commands(authority.desk, live, loop)
+    uplink = _uplink(settings, outbox, writer, status, on_command, measurements)
     heartbeat = Heartbeat(status, uplink.say if uplink else None, measurements)
     wiring.uplink, wiring.heartbeat = uplink, heartbeat
     realtime = settings.source.pace == "realtime"
@@ -173,15 +187,19 @@ def build(
         updater,
         heartbeat,
         keeper,
-        Acquisition(source, bedside, ticks_by_data=not realtime, keep=_keep(keeper)),
+        Acquisition(
+            source, bedside, ticks_by_data=not realtime, keep=after_judgement(keeper, live)
+        ),
         Watchdog(source, bedside) if realtime else None,
         SelfReport(_concerns(writer, keeper, uplink), bedside, source.data_time_ns),
     ]
     return Agent(
+        reload=lambda read: Reload(settings, read, pipeline, outbox, curves.ring),
         services=tuple(service for service in services if service is not None),
         outbox=outbox,
         uplink=uplink,
         judged=status.judged,
+        model=status.model,
         measurements=measurements,
     )
 
@@ -194,19 +212,15 @@ def _last_snapshot(outbox: SqliteOutbox) -> bytes | None:
         return None
 
 
-def _keep(keeper: WaveformKeeper) -> Callable[[WaveformChunk], None]:
-    """Keep every chunk, and say how long after the process began the first one was judged."""
-    first = True
+def _commands(desk: CommandDesk, live: LiveView, loop: asyncio.AbstractEventLoop) -> OnCommand:
+    def on_command(command: Command, accept: Callable[[], None]) -> None:
+        if isinstance(command, LiveViewCommand):
+            loop.call_soon_threadsafe(live.take, command)
+            accept()
+        else:
+            desk.receive(command, accept)
 
-    def keep(chunk: WaveformChunk) -> None:
-        nonlocal first
-        keeper.keep(chunk)
-        if first:
-            first = False
-            fields = {"event": "first_judged", "since_start_s": round(process_age_s(), 3)}
-            logger.info("the first samples are judged", extra={"fields": fields})
-
-    return keep
+    return on_command
 
 
 def _announce(
@@ -241,6 +255,10 @@ class _Wiring:
         if self.heartbeat is not None:
             self.heartbeat.changed()
 
+    def show(self, curves: bytes) -> bool:
+        """Send what a live view shows."""
+        return self.uplink is not None and self.uplink.show(curves)
+
 
 @contextmanager
 def _quick_decisions() -> Generator[None]:
@@ -262,6 +280,7 @@ def _metrics(settings: EdgeSettings, agent: Agent) -> Generator[None]:
         agent.outbox.stats,
         agent.judged,
         lambda: uplink is not None and uplink.connected,
+        agent.model,
     )
     server = MetricsServer(settings.metrics_host, settings.metrics_port, collector)
     server.start()
@@ -292,7 +311,7 @@ def _uplink(
     outbox: SqliteOutbox,
     writer: OutboxWriter,
     status: StatusParts,
-    desk: CommandDesk,
+    on_command: OnCommand,
     measurements: Measurements,
 ) -> Uplink | None:
     if settings.mqtt is None:
@@ -306,7 +325,7 @@ def _uplink(
         outbox,
         settings.site_id,
         settings.device_id,
-        on_command=desk.receive,
+        on_command=on_command,
         last_word=lambda: status.status(Connectivity.STOPPED),
         measurements=measurements,
         unstored_alerts=writer.unstored_alerts,

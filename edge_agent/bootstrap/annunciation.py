@@ -15,6 +15,7 @@ from edge_agent.services.leases import LeaseWatch
 from edge_agent.services.model_updater import ModelUpdater
 from edge_agent.services.sounder import Light, Player, Sounder
 from edge_agent.settings import EdgeSettings
+from wardstream.alerting.bed_alerts import Holder
 from wardstream.alerting.leases import Leases
 from wardstream.alerting.state import Alert
 
@@ -53,10 +54,16 @@ class Authority:
         Takes orders.
     watch : LeaseWatch
         Service that notices when a station is gone.
+    is_signed : callable or None
+        Whether a trusted key signed an order; None: no key is trusted.
+    holders : callable
+        Who is proven to be at a station now.
     """
 
     desk: CommandDesk
     watch: LeaseWatch
+    is_signed: Callable[[object], bool] | None
+    holders: Callable[[], frozenset[Holder]]
 
 
 def make_authority(
@@ -82,8 +89,7 @@ def make_authority(
         is_signed = OrderVerifier(settings.orders_key)
     elif settings.mqtt is not None:
         logger.info("no key is trusted: nothing can make this bed quiet (EDGE_ORDERS_KEY)")
-    watch = LeaseWatch(
-        Leases(settings.device_id, boot_id), bedside, time.monotonic_ns, measurements
-    )
+    leases = Leases(settings.device_id, boot_id)
+    watch = LeaseWatch(leases, bedside, time.monotonic_ns, measurements)
     desk = CommandDesk(loop, outbox, bedside, updater, measurements, is_signed, watch)
-    return Authority(desk, watch)
+    return Authority(desk, watch, is_signed, lambda: leases.holders(time.monotonic_ns()))

@@ -1,7 +1,7 @@
 """All judgement for one bed: resample → ring → kernels → model → conditions → alert engine."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from edge_agent.core.rhythm import (
 from edge_agent.core.strips import StripCutter
 from edge_agent.core.teller import AlertTeller
 from wardstream.alerting.bed_alerts import Holder
+from wardstream.alerting.conditions import RULES
 from wardstream.alerting.detection import DETECTED, find_all
 from wardstream.alerting.engine import EngineSnapshot, Finding
 from wardstream.alerting.numerics import Limits
@@ -221,6 +222,22 @@ class BedPipeline:
     def set_site_limits(self, limits: Limits) -> None:
         """Put other limits of the site in force, without missing a sample."""
         self._numerics.set_site_limits(limits)
+
+    def recall(self, chunks: Sequence[WaveformChunk]) -> None:
+        """Take note of curves of the last life, oldest first, for strips around its alerts.
+
+        An alert whose strip could not have been complete by the end of `chunks` gets it now.
+        """
+        for chunk in chunks:
+            self._strips.keep(chunk)
+        begun_ns = min((chunk.start_time_ns for chunk in chunks), default=0)
+        ended_ns = max((chunk.end_time_ns for chunk in chunks), default=0)
+        after_ns = round(self._config.strip_after_s * NS_PER_S)
+        for alert in self._teller.snapshot().alerts:
+            is_patients = RULES[alert.condition].kind is AlertKind.PHYSIOLOGICAL
+            onset_ns = alert.onset_time_ns
+            if is_patients and onset_ns >= begun_ns and onset_ns + after_ns > ended_ns:
+                self._strips.order(alert.alert_id, onset_ns)
 
     def swap_runtime(self, runtime: RhythmRuntime) -> None:
         """Let `runtime` judge from the next window on; none goes unjudged."""

@@ -262,6 +262,10 @@ class Link(Protocol):
         """Hand one message to the broker; return its id, None if it cannot go now."""
         ...
 
+    def publish_once(self, topic: str, payload: bytes) -> bool:
+        """Send `payload` now or never; False: it was left out, for too much waits already."""
+        ...
+
     def is_alive(self) -> bool:
         """Whether the link's own thread still runs."""
         ...
@@ -349,6 +353,8 @@ class Measurements:
     n_storage_failures: int = 0
     n_ring_chunks_lost: int = 0
     n_ring_failures: int = 0
+    n_live_sent: int = 0
+    n_live_left_out: int = 0
     source_events: dict[str, int] = field(default_factory=dict[str, int])
     """How often each `SourceEventKind` happened."""
     decision_ms: list[float] = field(default_factory=list[float])

@@ -18,11 +18,19 @@ from wardstream.contracts.codec import decode
 from wardstream.contracts.device import ModelCommand
 from wardstream.contracts.errors import ContractError, RefusedError
 from wardstream.contracts.identity import CommitWatermark
+from wardstream.contracts.live import LiveViewCommand
 from wardstream.contracts.topics import FLEET, parse_address
 
 logger = logging.getLogger(__name__)
 
-Command = AcknowledgeCommand | SilenceCommand | StationLease | PatientLimitsCommand | ModelCommand
+Command = (
+    AcknowledgeCommand
+    | SilenceCommand
+    | StationLease
+    | PatientLimitsCommand
+    | LiveViewCommand
+    | ModelCommand
+)
 OnCommand = Callable[[Command, Callable[[], None]], None]
 """Called on the uplink's thread with a command and how to accept it."""
 
@@ -90,6 +98,10 @@ class Uplink:
         """Publish `status` as the device's retained heartbeat."""
         self._post(lambda _: self._sender.say(status))
 
+    def show(self, curves: bytes) -> bool:
+        """Send what a live view shows, now or never; False: left out. From any thread."""
+        return self._link.publish_once(topics.LIVE.address(self._site_id, self._device_id), curves)
+
     async def __aenter__(self) -> Self:
         handlers = LinkHandlers(
             on_event=lambda event: self._post(lambda _: self._heard_of_link(event)),
@@ -120,7 +132,7 @@ class Uplink:
 
     def _subscriptions(self) -> list[str]:
         orders = [topics.ACKNOWLEDGEMENT, topics.SILENCE, topics.LEASE, topics.LIMITS]
-        device = [*orders, topics.MODEL_COMMAND, *topics.WATERMARK.values()]
+        device = [*orders, topics.LIVE_VIEW, topics.MODEL_COMMAND, *topics.WATERMARK.values()]
         own = [topic.address(self._site_id, self._device_id) for topic in device]
         return [*own, topics.MODEL_COMMAND.address(self._site_id, FLEET)]
 

@@ -31,6 +31,11 @@ class MemoryLink:
         self.unconfirmed.append(next(self._ids))
         return self.unconfirmed[-1]
 
+    def publish_once(self, topic: str, payload: bytes) -> bool:
+        if self.connected:
+            self.published.append((topic, payload))
+        return self.connected
+
     def is_alive(self) -> bool:
         return True
 

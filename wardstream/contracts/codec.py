@@ -14,6 +14,7 @@ import numpy as np
 
 from wardstream.contracts.errors import ContractError, OutOfRangeError
 from wardstream.contracts.frame import FeatureFrame, decode_frame, encode_frame
+from wardstream.contracts.live import LiveCurves
 from wardstream.contracts.units import Unit, parse_unit
 from wardstream.contracts.waveform import AlertStrip, WaveformChunk
 
@@ -43,6 +44,15 @@ class _Strip(msgspec.Struct, forbid_unknown_fields=True):
     chunks: list[_Chunk]
 
 
+class _Live(msgspec.Struct, forbid_unknown_fields=True):
+    schema: str
+    device_id: str
+    boot_id: str
+    sequence_number: int
+    view_id: str
+    chunks: list[_Chunk]
+
+
 _MISSING: Final = -32768
 
 
@@ -59,6 +69,8 @@ def encode(message: object) -> bytes:
             return encode_frame(message)
         case AlertStrip():
             return _encode_strip(message)
+        case LiveCurves():
+            return _encode_live(message)
         case _:
             _refuse_non_finite(message)
             return msgspec.json.encode(message)
@@ -78,6 +90,8 @@ def decode(payload: bytes, message_type: type[T]) -> T:
         return cast("T", decode_frame(payload))
     if message_type is AlertStrip:
         return cast("T", _decode_strip(payload))
+    if message_type is LiveCurves:
+        return cast("T", _decode_live(payload))
     try:
         raw = msgspec.json.decode(payload)
         _refuse_unknown_fields(raw, message_type)
@@ -174,12 +188,41 @@ def _decode_strip(payload: bytes) -> AlertStrip:
     )
 
 
-def _decode_chunk(chunk: _Chunk, strip: _Strip) -> WaveformChunk:
+def _encode_live(curves: LiveCurves) -> bytes:
+    return msgspec.msgpack.encode(
+        _Live(
+            schema=LiveCurves.SCHEMA,
+            device_id=curves.device_id,
+            boot_id=curves.boot_id,
+            sequence_number=curves.sequence_number,
+            view_id=curves.view_id,
+            chunks=[_encode_chunk(chunk) for chunk in curves.chunks],
+        )
+    )
+
+
+def _decode_live(payload: bytes) -> LiveCurves:
+    try:
+        live = msgspec.msgpack.decode(payload, type=_Live)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError(f"LiveCurves: {error}") from error
+    if live.schema != LiveCurves.SCHEMA:
+        raise ContractError(f"LiveCurves: schema {live.schema!r}, expected {LiveCurves.SCHEMA!r}")
+    return LiveCurves(
+        device_id=live.device_id,
+        boot_id=live.boot_id,
+        sequence_number=live.sequence_number,
+        view_id=live.view_id,
+        chunks=tuple(_decode_chunk(chunk, live) for chunk in live.chunks),
+    )
+
+
+def _decode_chunk(chunk: _Chunk, strip: _Strip | _Live) -> WaveformChunk:
     expected = 2 * len(chunk.codes) * chunk.n_samples
     if chunk.n_samples < 0 or len(chunk.samples) != expected:
-        raise ContractError(f"AlertStrip: {len(chunk.samples)} sample bytes, expected {expected}")
+        raise ContractError(f"curves: {len(chunk.samples)} sample bytes, expected {expected}")
     if not 0 < chunk.scale < math.inf:
-        raise OutOfRangeError(f"AlertStrip: scale is {chunk.scale}, expected > 0")
+        raise OutOfRangeError(f"curves: scale is {chunk.scale}, expected > 0")
     counts = np.frombuffer(chunk.samples, dtype="<i2").reshape(len(chunk.codes), chunk.n_samples)
     samples = np.where(counts == _MISSING, np.nan, counts * chunk.scale).astype(np.float32)
     unit: Unit = parse_unit(chunk.unit)

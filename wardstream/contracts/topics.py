@@ -12,6 +12,7 @@ from wardstream.contracts.device import DeviceStatus, ModelCommand
 from wardstream.contracts.errors import UnknownSchemaError
 from wardstream.contracts.frame import FeatureFrame
 from wardstream.contracts.identity import CommitWatermark, GapNotice, Lane, check_id
+from wardstream.contracts.live import LiveCurves, LiveViewCommand
 from wardstream.contracts.record import RecordEvent
 from wardstream.contracts.waveform import AlertStrip
 
@@ -63,6 +64,8 @@ ALERT: Final = MqttTopic(AlertEvent, "alert", retained=False, from_device=True)
 FRAME: Final = MqttTopic(FeatureFrame, "frame", retained=False, from_device=True)
 STRIP: Final = MqttTopic(AlertStrip, "strip", retained=False, from_device=True)
 GAP: Final = MqttTopic(GapNotice, "gap", retained=False, from_device=True)
+LIVE: Final = MqttTopic(LiveCurves, "live", retained=False, from_device=True)
+LIVE_VIEW: Final = MqttTopic(LiveViewCommand, "live-view", retained=False, from_device=False)
 STATUS: Final = MqttTopic(DeviceStatus, "status", retained=True, from_device=True)
 ACKNOWLEDGEMENT: Final = MqttTopic(
     AcknowledgeCommand, "acknowledgement", retained=False, from_device=False
@@ -81,6 +84,8 @@ MQTT_TOPICS: Final = (
     FRAME,
     STRIP,
     GAP,
+    LIVE,
+    LIVE_VIEW,
     STATUS,
     ACKNOWLEDGEMENT,
     SILENCE,

@@ -16,6 +16,8 @@ from wardstream.contracts.topics import (
     GAP,
     LEASE,
     LIMITS,
+    LIVE,
+    LIVE_VIEW,
     MODEL_COMMAND,
     MQTT_TOPICS,
     ROOT,
@@ -41,9 +43,9 @@ SERVICES: Final[Mapping[str, ServiceRole]] = {
     "bridge": ServiceRole(reads=(FRAME, GAP, ALERT, STATUS), writes=()),
     "worker": ServiceRole(reads=(), writes=(WATERMARK[Lane.FRAME],)),
     "cloud": ServiceRole(
-        reads=(ALERT, STRIP, GAP, STATUS, MODEL_COMMAND),
+        reads=(ALERT, STRIP, LIVE, GAP, STATUS, MODEL_COMMAND),
         writes=(
-            *(ACKNOWLEDGEMENT, SILENCE, LEASE, LIMITS, MODEL_COMMAND),
+            *(ACKNOWLEDGEMENT, SILENCE, LEASE, LIMITS, LIVE_VIEW, MODEL_COMMAND),
             *(WATERMARK[Lane.ALERT], WATERMARK[Lane.STRIP]),
         ),
     ),
