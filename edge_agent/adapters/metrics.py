@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from edge_agent.core.outbox_port import OutboxStats
 from edge_agent.core.ports import JudgeReport, Measurements, percentile
+from wardstream.contracts.device import ModelReport
 
 
 class AgentCollector(Collector):
@@ -20,11 +21,13 @@ class AgentCollector(Collector):
         outbox: Callable[[], OutboxStats],
         report: Callable[[], JudgeReport],
         connected: Callable[[], bool],
+        model: Callable[[], ModelReport] | None = None,
     ) -> None:
         self._measurements = measurements
         self._outbox = outbox
         self._report = report
         self._connected = connected
+        self._model = model
 
     def collect(self) -> Iterable[Metric]:
         """The metric families, labels free of patients."""
@@ -64,6 +67,30 @@ class AgentCollector(Collector):
             yield family
         yield GaugeMetricFamily(
             "wardstream_edge_connected", "whether the broker answers", value=self._connected()
+        )
+        if self._model is not None:
+            yield from _model_metrics(self._model())
+
+
+def _model_metrics(model: ModelReport) -> Iterable[Metric]:
+    labels = {"version": str(model.version), "backend": model.backend}
+    gauges = {
+        "model_running": ("whether a model was taken into use", float(bool(model.version))),
+        "model_latency_p50_seconds": (
+            "of a window, as measured when the back end was chosen",
+            None if model.latency_p50_ms is None else model.latency_p50_ms / 1000,
+        ),
+        "model_golden_error": ("largest difference from the golden answers", model.golden_error),
+    }
+    for name, (text, value) in gauges.items():
+        if value is None:
+            continue
+        family = GaugeMetricFamily(f"wardstream_edge_{name}", text, labels=list(labels))
+        family.add_metric(list(labels.values()), value)
+        yield family
+    for name, count in (("lost", model.n_lost), ("recovered", model.n_recovered)):
+        yield CounterMetricFamily(
+            f"wardstream_edge_model_{name}", f"times the model was {name} in use", value=count
         )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -150,8 +150,12 @@ class ModelUpdater:
 
     @property
     def report(self) -> ModelReport:
-        """Which model judges, and how the last command went."""
-        return self._report
+        """Which model judges, how it fares, and how the last command went."""
+        guard = self._running.guard if isinstance(self._running, ChosenRuntime) else None
+        if guard is None:
+            return self._report
+        n_lost = guard.n_stalled + guard.n_slow + guard.n_failed
+        return replace(self._report, n_lost=n_lost, n_recovered=guard.n_recovered)
 
     def offer(self, command: ModelCommand, accept: Callable[[], None]) -> None:
         """Queue `command`. When too many wait it is left to the broker to bring it again."""

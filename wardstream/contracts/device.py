@@ -53,6 +53,8 @@ class ModelReport:
     latency_p50_ms, golden_error : float or None
         Of `backend` as it was measured: a window's median time, and the largest difference from
         the golden answers.
+    n_lost, n_recovered : int
+        Times it was given up in use because it hung, crawled or failed, and times it came back.
     """
 
     state: ModelState
@@ -66,6 +68,8 @@ class ModelReport:
     backends: tuple[str, ...] = ()
     latency_p50_ms: float | None = None
     golden_error: float | None = None
+    n_lost: int = 0
+    n_recovered: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
