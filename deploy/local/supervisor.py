@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 _LOG_LIMIT_BYTES = 20_000_000
+_LIFE_SIGN_S = 2.0
+"""Between two questions whether a ready program still makes progress."""
+
 _SETTLED_S = 20.0
 """A program that ran so long had started well: the next failure begins a new back-off."""
 
@@ -107,12 +110,14 @@ class Child:
         self, process: subprocess.Popen[bytes], started: float, on_change: Callable[[], None]
     ) -> None:
         name, deadline_s = self.program.name, self.program.ready_deadline_s
+        watchdog: asyncio.Task[None] | None = None
         while process.poll() is None:
             if self.health is Health.STARTING:
                 if await asyncio.to_thread(self.program.is_ready):
                     self.health = Health.READY
                     logger.info("%s ready after %.1f s", name, time.monotonic() - started)
                     on_change()
+                    watchdog = asyncio.create_task(self._kill_when_stuck(process))
                     if not self._first_ready.done():
                         self._first_ready.set_result(None)
                 elif time.monotonic() - started > deadline_s and not self._stopping.is_set():
@@ -120,9 +125,27 @@ class Child:
                     self._fail_first(self._error(f"was not ready within {deadline_s:.0f} s"))
                     signal_group(process, signal.SIGKILL)
             await asyncio.sleep(_POLL_S)
+        if watchdog is not None:
+            watchdog.cancel()
         if not self._stopping.is_set():
             logger.warning("%s ended with %s", name, _describe(process.returncode))
         signal_group_leftovers(process)
+
+    async def _kill_when_stuck(self, process: subprocess.Popen[bytes]) -> None:
+        # A program that lives and does nothing is the end nobody reports.
+        program, progress_s = self.program, time.monotonic()
+        while process.poll() is None and not self._stopping.is_set():
+            await asyncio.sleep(min(_LIFE_SIGN_S, program.stuck_after_s / 4))
+            if await asyncio.to_thread(program.is_alive):
+                progress_s = time.monotonic()
+            elif time.monotonic() - progress_s > program.stuck_after_s:
+                logger.warning(
+                    "%s lives but does nothing for %.0f s, killing it",
+                    program.name,
+                    program.stuck_after_s,
+                )
+                signal_group(process, signal.SIGKILL)
+                return
 
     def _refuses_to_start(self) -> bool:
         code = None if self._process is None else self._process.returncode

@@ -1,9 +1,7 @@
 """Prometheus metrics of the agent, read from its counters when they are asked for."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -35,6 +33,10 @@ class AgentCollector(Collector):
         counters = {
             "packets": m.n_packets,
             "alert_events": m.n_alert_events,
+            "ring_chunks_lost": m.n_ring_chunks_lost,
+            "ring_failures": m.n_ring_failures,
+            "live_messages_sent": m.n_live_sent,
+            "live_messages_left_out": m.n_live_left_out,
             "log_lines_dropped": m.n_log_lines_dropped,
             "hook_runs": m.n_hook_runs,
             "hooks_dropped": m.n_hooks_dropped,
@@ -92,25 +94,3 @@ def _model_metrics(model: ModelReport) -> Iterable[Metric]:
         yield CounterMetricFamily(
             f"wardstream_edge_model_{name}", f"times the model was {name} in use", value=count
         )
-
-
-class MetricsServer:
-    """HTTP endpoint ``/metrics`` on `host`:`port`."""
-
-    def __init__(self, host: str, port: int, collector: Collector) -> None:
-        self._host = host
-        self._port = port
-        self._collector = collector
-        self._server: Any = None
-
-    def start(self) -> None:
-        """Begin to answer."""
-        registry = CollectorRegistry()
-        registry.register(self._collector)
-        self._server, _ = start_http_server(self._port, self._host, registry)
-
-    def stop(self) -> None:
-        """Release the port."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()

@@ -39,6 +39,7 @@ from edge_agent.services.heartbeat import Heartbeat, StatusParts
 from edge_agent.services.live_view import LiveView
 from edge_agent.services.model_updater import ModelParts, ModelUpdater, Qualifier, first_model
 from edge_agent.services.outbox_writer import OutboxWriter
+from edge_agent.services.pulse import Pulse, Vitals
 from edge_agent.services.self_report import Concern, SelfReport
 from edge_agent.services.sounder import Sounder
 from edge_agent.services.supervisor import Service, supervise
@@ -67,6 +68,7 @@ class Agent:
 
     services: tuple[Service, ...]
     reload: Callable[[Callable[[], EdgeSettings]], Reload]
+    vitals: Callable[[], Vitals]
     outbox: SqliteOutbox
     uplink: Uplink | None
     judged: Callable[[], JudgeReport]
@@ -178,7 +180,12 @@ def build(
     heartbeat = Heartbeat(status, uplink.say if uplink else None, measurements)
     wiring.uplink, wiring.heartbeat = uplink, heartbeat
     realtime = settings.source.pace == "realtime"
+    facts = {"storage_failing": lambda: writer.failing or keeper.failing}
+    if uplink is not None:
+        facts["broker_connected"] = lambda: uplink.connected
+    pulse = Pulse(measurements, facts)
     services: list[Service | None] = [
+        pulse,
         writer,
         sounder,
         hooks,
@@ -194,6 +201,7 @@ def build(
         SelfReport(_concerns(writer, keeper, uplink), bedside, source.data_time_ns),
     ]
     return Agent(
+        vitals=pulse.vitals,
         reload=lambda read: Reload(settings, read, pipeline, outbox, curves.ring),
         services=tuple(service for service in services if service is not None),
         outbox=outbox,
@@ -272,7 +280,8 @@ def _quick_decisions() -> Generator[None]:
 
 @contextmanager
 def _metrics(settings: EdgeSettings, agent: Agent) -> Generator[None]:
-    from edge_agent.adapters.metrics import AgentCollector, MetricsServer
+    from edge_agent.adapters.metrics import AgentCollector
+    from edge_agent.adapters.status_server import StatusServer
 
     uplink = agent.uplink
     collector = AgentCollector(
@@ -282,7 +291,13 @@ def _metrics(settings: EdgeSettings, agent: Agent) -> Generator[None]:
         lambda: uplink is not None and uplink.connected,
         agent.model,
     )
-    server = MetricsServer(settings.metrics_host, settings.metrics_port, collector)
+    server = StatusServer(
+        settings.metrics_host,
+        settings.metrics_port,
+        collector,
+        health=lambda: (agent.vitals().alive, agent.vitals().details),
+        ready=lambda: (agent.vitals().watched, agent.vitals().details),
+    )
     server.start()
     try:
         yield

@@ -52,6 +52,10 @@ class Program:
         Answers within a second whether it does its work.
     before_start : callable
         Done before each start, for example to clear what a dead life left behind.
+    is_alive : callable
+        Answers within some seconds whether a program that was ready still makes progress.
+    stuck_after_s : float
+        How long it may not before it is killed, to be started again.
     ready_deadline_s, grace_s : float
         Longest wait for readiness, and for an orderly end before SIGKILL.
     stop_signal, death_signal : Signals
@@ -67,6 +71,8 @@ class Program:
     log_path: Path
     account: Account | None = None
     is_ready: Callable[[], bool] = field(default=_always_ready)
+    is_alive: Callable[[], bool] = field(default=_always_ready)
+    stuck_after_s: float = 15.0
     before_start: Callable[[], None] = field(default=_nothing)
     ready_deadline_s: float = 30.0
     grace_s: float = 10.0

@@ -207,3 +207,30 @@ def test_a_log_that_grew_is_moved_aside_and_the_writer_goes_on(tmp_path: Path) -
     assert log.read_text() == "new\n"
     assert (tmp_path / "bed.log.1").read_text() == "old\n" * 100
     rotate(tmp_path / "absent.log", 1)
+
+
+BEATS = """
+import os, pathlib, time
+beat = pathlib.Path(os.environ['FOLDER']) / 'beat'
+while True:
+    beat.touch()
+    time.sleep(0.02)
+"""
+
+
+async def test_what_lives_but_does_nothing_is_killed_and_started_again(tmp_path: Path) -> None:
+    beat = tmp_path / "beat"
+
+    def beats() -> bool:
+        return beat.exists() and time.time() - beat.stat().st_mtime < 0.3
+
+    supervisor = Supervisor(backoff=QUICK)
+    await supervisor.start(
+        program(tmp_path, "bed", BEATS, is_ready=beats, is_alive=beats, stuck_after_s=0.5)
+    )
+    child = supervisor.children["bed"]
+    await asyncio.sleep(1.0)
+    assert child.n_restarts == 0
+    child.signal(signal.SIGSTOP)
+    await until(lambda: child.n_restarts == 1 and child.health is Health.READY)
+    await supervisor.stop_all()
