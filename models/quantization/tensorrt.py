@@ -11,6 +11,7 @@ import msgspec
 import onnx
 
 from models.quantization.accepted_by_tensorrt import tensorrt_problems
+from wardstream.contracts.errors import TransientError
 from wardstream.inference.bundle import read_bundle
 from wardstream.inference.port import ModelRefusedError
 from wardstream.inference.tensorrt_engine import cached_engine, default_engine_dir, engine_key
@@ -50,6 +51,8 @@ def build_engine(
         raise ModelRefusedError(f"TensorRT would refuse the graph: {'; '.join(problems)}")
     key = engine_key(bundle.manifest.sha256, fp16=fp16)
     built = cached_engine(bundle.graph, bundle.manifest, out_dir or default_engine_dir(), key)
+    if built.not_kept:
+        raise TransientError(built.not_kept)
     return {
         "engine": str(built.path),
         "from_cache": built.from_cache,

@@ -65,7 +65,7 @@ class TensorRtRuntime:
         )
         self._logger = tensorrt.Logger(tensorrt.Logger.WARNING)
         self._runtime = tensorrt.Runtime(self._logger)
-        self._engine = self._runtime.deserialize_cuda_engine(engine.path.read_bytes())
+        self._engine = self._runtime.deserialize_cuda_engine(engine.plan)
         if self._engine is None:
             raise ModelRefusedError(f"TensorRT cannot load {engine.path}; delete it")
         self._context = self._engine.create_execution_context()

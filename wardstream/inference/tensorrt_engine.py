@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 MAX_BATCH: Final = 256
 TYPICAL_BATCH: Final = 2
 
+MAX_KEPT: Final = 8
+"""Engines in the cache; the oldest beyond are deleted."""
+
 WORKSPACE_BYTES: Final = 256 << 20
 """Scratch memory the builder may take; a rhythm graph needs a hundredth of it."""
 
@@ -87,21 +90,28 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltEngine:
-    """A plan on disk.
+    """A plan, and where it is kept.
 
     Attributes
     ----------
+    plan : bytes
+        What TensorRT loads.
     path : Path
         The file.
+    not_kept : str
+        Why it could not be written there; empty if it was. It can be used all the same, and is
+        built again at the next start.
     record : PlanRecord
         What is known of it.
     from_cache : bool
         Whether it was there already.
     """
 
+    plan: bytes
     path: Path
     record: PlanRecord
     from_cache: bool
+    not_kept: str = ""
 
 
 def default_engine_dir() -> Path:
@@ -211,13 +221,12 @@ def cached_engine(
     ------
     ModelRefusedError
         TensorRT cannot parse or build the graph.
-    TransientError
-        The folder cannot be written.
     """
     path = folder / key.file_name
-    record = _whole(path, key)
-    if record is not None:
-        return BuiltEngine(path=path, record=record, from_cache=True)
+    kept = _whole(path, key)
+    if kept is not None:
+        plan, record = kept
+        return BuiltEngine(plan=plan, path=path, record=record, from_cache=True)
     begun_s = time.perf_counter()
     plan = (build or build_plan)(graph, manifest, key, folder / f"{key.hardware}.timings")
     record = PlanRecord(
@@ -230,10 +239,16 @@ def cached_engine(
         n_bytes=len(plan),
         build_s=round(time.perf_counter() - begun_s, 3),
     )
-    # The record comes last: a plan with one is whole.
-    write_whole(path, plan)
-    write_whole(path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(record)))
-    return BuiltEngine(path=path, record=record, from_cache=False)
+    not_kept = ""
+    try:
+        # The record comes last: a plan with one is whole.
+        write_whole(path, plan)
+        write_whole(path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(record)))
+        _forget_oldest(folder)
+    except TransientError as error:
+        not_kept = str(error)
+        logger.warning("the engine is used but not kept: %s", error)
+    return BuiltEngine(plan=plan, path=path, record=record, from_cache=False, not_kept=not_kept)
 
 
 def build_plan(graph: bytes, manifest: ModelManifest, key: EngineKey, timings: Path) -> bytes:
@@ -275,7 +290,8 @@ def build_plan(graph: bytes, manifest: ModelManifest, key: EngineKey, timings: P
         raise ModelRefusedError(f"TensorRT cannot build the graph for {key.device}")
     learned = config.get_timing_cache()
     if learned is not None:
-        write_whole(timings, bytes(learned.serialize()))
+        with suppress(TransientError):  # only the next build would have been quicker
+            write_whole(timings, bytes(learned.serialize()))
     return bytes(plan)
 
 
@@ -301,17 +317,26 @@ def write_whole(path: Path, content: bytes) -> None:
         raise TransientError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _whole(path: Path, key: EngineKey) -> PlanRecord | None:
+def _forget_oldest(folder: Path) -> None:
+    # Models and drivers come and go; their engines would fill the disk.
+    with suppress(OSError):
+        plans = sorted(folder.glob("*.plan"), key=lambda path: path.stat().st_mtime_ns)
+        for path in plans[:-MAX_KEPT]:
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _whole(path: Path, key: EngineKey) -> tuple[bytes, PlanRecord] | None:
     try:
         record = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=PlanRecord)
-        digest = sha256(path.read_bytes()).hexdigest()
+        plan = path.read_bytes()
     except (OSError, msgspec.MsgspecError):
         return None
     same = all(getattr(record, name) == getattr(key, name) for name in EngineKey.__slots__)
-    if not same or digest != record.plan_sha256:
+    if not same or sha256(plan).hexdigest() != record.plan_sha256:
         logger.warning("%s is damaged or of another make; the engine is built anew", path)
         return None
-    return record
+    return plan, record
 
 
 def _network_flags(trt: Any) -> int:

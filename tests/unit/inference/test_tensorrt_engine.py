@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from wardstream.contracts.errors import ConfigurationError, TransientError
 from wardstream.contracts.model_manifest import ModelManifest
 from wardstream.inference.bundle import Bundle, read_bundle
 from wardstream.inference.tensorrt_engine import (
+    MAX_KEPT,
     EngineKey,
     cached_engine,
     checked,
@@ -94,10 +96,22 @@ def test_a_damaged_engine_is_built_anew(bundle: Bundle, tmp_path: Path, damage: 
     assert not list(tmp_path.glob("**/.*.part"))
 
 
-def test_a_folder_that_cannot_be_written_says_so(bundle: Bundle, tmp_path: Path) -> None:
+def test_an_engine_that_cannot_be_kept_is_used_all_the_same(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "engines").write_text("a file, not a folder")
-    with pytest.raises(TransientError, match="cannot be written"):
-        cached_engine(bundle.graph, bundle.manifest, tmp_path / "engines", ORIN, Builder())
+    built = cached_engine(bundle.graph, bundle.manifest, tmp_path / "engines", ORIN, Builder())
+    assert built.plan
+    assert "cannot be written" in built.not_kept
+
+
+def test_the_oldest_engines_are_forgotten(bundle: Bundle, tmp_path: Path) -> None:
+    build = Builder()
+    keys = [replace(ORIN, artifact_sha256=f"{i:02d}" * 32) for i in range(MAX_KEPT + 3)]
+    for i, key in enumerate(keys):
+        built = cached_engine(bundle.graph, bundle.manifest, tmp_path, key, build)
+        os.utime(built.path, (i, i))
+    assert len(list(tmp_path.glob("*.plan"))) == len(list(tmp_path.glob("*.json"))) == MAX_KEPT
+    assert cached_engine(bundle.graph, bundle.manifest, tmp_path, keys[-1], build).from_cache
+    assert not cached_engine(bundle.graph, bundle.manifest, tmp_path, keys[0], build).from_cache
 
 
 def test_engines_lie_in_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
