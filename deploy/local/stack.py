@@ -170,6 +170,7 @@ class Stack:
             "cloud_api",
             env=environment.cloud(addresses, self.secrets),
             is_ready=lambda: _answers(f"{addresses.api_url}/api/ready"),
+            is_alive=lambda: _responds(f"{addresses.api_url}/api/ready"),
         )
         streams = [self._stream(role, free_port()) for role in ("bridge", "worker")]
         await self.supervisor.start(api, *streams)
@@ -181,6 +182,7 @@ class Stack:
             *("stream_processors", role),
             env={**settings, "STREAM_METRICS_PORT": str(metrics_port)},
             is_ready=lambda: accepts_connections(metrics_port),
+            is_alive=lambda: _responds(f"http://127.0.0.1:{metrics_port}/metrics"),
         )
 
     def _stream_state(self) -> Path:
@@ -224,6 +226,7 @@ class Stack:
             *("edge_agent", "run"),
             env=settings,
             is_ready=lambda: accepts_connections(port),
+            is_alive=lambda: _answers(f"http://127.0.0.1:{port}/health"),
             ready_deadline_s=180,  # a cold start compiles the kernels
             grace_s=20,  # it drains its outbox
         )
@@ -277,6 +280,7 @@ class Stack:
         *arguments: str,
         env: Mapping[str, str] | None = None,
         is_ready: Callable[[], bool] = lambda: True,
+        is_alive: Callable[[], bool] = lambda: True,
         ready_deadline_s: float = 60.0,
         grace_s: float = 12.0,
     ) -> Program:
@@ -287,6 +291,7 @@ class Stack:
             working_folder=CHECKOUT,
             log_path=self.options.state.part("logs") / f"{name}.log",
             is_ready=is_ready,
+            is_alive=is_alive,
             ready_deadline_s=ready_deadline_s,
             grace_s=grace_s,
         )
@@ -360,3 +365,12 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=2).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def _responds(url: str) -> bool:
+    """Whether anything is answered at all: what is merely unwell is not restarted for it."""
+    try:
+        httpx.get(url, timeout=5)
+    except httpx.HTTPError:
+        return False
+    return True
