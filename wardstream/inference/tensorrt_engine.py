@@ -283,7 +283,9 @@ def build_plan(graph: bytes, manifest: ModelManifest, key: EngineKey, timings: P
             spec.name, (1, *spec.shape), (TYPICAL_BATCH, *spec.shape), (MAX_BATCH, *spec.shape)
         )
     config.add_optimization_profile(profile)
-    cache = config.create_timing_cache(timings.read_bytes() if timings.exists() else b"")
+    known = timings.read_bytes() if timings.exists() else b""
+    # None for a file that is damaged or of another TensorRT.
+    cache = config.create_timing_cache(known) or config.create_timing_cache(b"")
     config.set_timing_cache(cache, ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
