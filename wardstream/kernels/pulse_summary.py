@@ -75,6 +75,8 @@ def _summarise(
         return
     intervals = last[1:n, ONSET] - last[: n - 1, ONSET]
     middle = np.median(intervals)
+    if middle <= 0:  # noise: several upstrokes found one lowest sample, and that is no rate
+        return
     if now - last[n - 1, ONSET] <= _STALE_SAMPLES:
         out[RATE] = 60.0 * TARGET_RATE_HZ / middle
     out[REGULAR] = 1.0 if np.abs(intervals - middle).max() <= _REGULAR * middle else 0.0
