@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.datasets.cinc2015 import ALARM_S, block_of
 from models.datasets.physionet import read_header, read_record
 from models.datasets.recording import is_ecg
+from wardstream.contracts.errors import ConfigurationError
 from wardstream.inference.alarms.curves import AlarmCurves
 
 ALARM_TYPES: Final = (
@@ -33,8 +34,8 @@ class AlarmRecord:
         WFDB record, no extension. Its header comments carry the label and are never read.
     alarm_type : str
         A member of `ALARM_TYPES`.
-    is_true : bool
-        What the clinicians said.
+    is_true : bool or None
+        What the clinicians said; None where nobody did.
     block : str
         Stands for the patient.
     fold : int
@@ -43,7 +44,7 @@ class AlarmRecord:
 
     path: Path
     alarm_type: str
-    is_true: bool
+    is_true: bool | None
     block: str
     fold: int
 
@@ -55,16 +56,22 @@ def alarm_records(folder: Path) -> list[AlarmRecord]:
     -----
     Neighbouring numbers are often one patient (data/README.md). Records are ordered by number
     and cut into `N_FOLDS` runs of blocks, so that folds touch at four borders only.
+
+    Raises
+    ------
+    ConfigurationError
+        The table of alarms is not there, has no such columns, or names no record of the folder.
     """
-    with (folder / "ALARMS.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if (folder / f"{row['record']}.hea").exists()]
-    rows.sort(key=lambda row: _number(row["record"]))
+    rows = [row for row in _alarm_rows(folder) if (folder / f"{row['record']}.hea").exists()]
+    if not rows:
+        raise ConfigurationError([f"ALARMS.csv in {folder} names no record that is there"])
+    rows.sort(key=lambda row: (_number(row["record"]), row["record"]))
     fold_of = _folds_of_blocks([block_of(row["record"]) for row in rows])
     return [
         AlarmRecord(
             path=folder / row["record"],
             alarm_type=row["alarm_type"],
-            is_true=row["label"] == "1",
+            is_true=_LABELS.get((row.get("label") or "").strip()),
             block=block_of(row["record"]),
             fold=fold_of[block_of(row["record"])],
         )
@@ -72,8 +79,25 @@ def alarm_records(folder: Path) -> list[AlarmRecord]:
     ]
 
 
+_LABELS: Final = {"1": True, "0": False}
+
+
+def _alarm_rows(folder: Path) -> list[dict[str, str]]:
+    path = folder / "ALARMS.csv"
+    if not path.exists():
+        raise ConfigurationError(
+            [f"{path} is not there: it says record, alarm_type and label (1, 0 or empty)"]
+        )
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    missing = {"record", "alarm_type"} - set(rows[0] if rows else ())
+    if missing:
+        raise ConfigurationError([f"{path} has no column {', '.join(sorted(missing))}"])
+    return rows
+
+
 def _number(record: str) -> int:
-    return int("".join(character for character in record if character.isdigit()))
+    return int("".join(character for character in record if character.isdigit()) or "0")
 
 
 def _folds_of_blocks(blocks: list[str]) -> dict[str, int]:

@@ -56,9 +56,14 @@ def cinc2015_recordings(folder: Path) -> list[Recording]:
 
 
 def block_of(record: str) -> str:
-    """The block that stands for the patient of `record`, for example ``v101l``."""
-    number = int("".join(character for character in record if character.isdigit()))
-    return f"cinc2015/block{number // RECORDS_A_BLOCK:02d}"
+    """The block that stands for the patient of `record`, for example ``v101l``.
+
+    A record whose name holds no number stands for itself.
+    """
+    digits = "".join(character for character in record if character.isdigit())
+    if not digits:
+        return f"cinc2015/{record}"
+    return f"cinc2015/block{int(digits) // RECORDS_A_BLOCK:02d}"
 
 
 def alarm_span(alarm_type: str, *, is_true: bool) -> LabelledSpan:

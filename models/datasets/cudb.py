@@ -42,7 +42,12 @@ def cudb_recordings(folder: Path) -> list[Recording]:
 
 
 def cudb_spans(path: Path) -> list[LabelledSpan]:
-    """VF intervals, and the runs of regular marked beats outside of them, in time order."""
+    """VF intervals, and the runs of regular marked beats outside of them, in time order.
+
+    None where the record has no annotation.
+    """
+    if not path.with_suffix(".atr").exists():
+        return []
     annotation = read_annotation(path)
     times_s = [float(sample) / float(annotation.fs) for sample in annotation.sample]
     symbols = [str(symbol) for symbol in annotation.symbol]

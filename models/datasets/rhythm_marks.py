@@ -45,7 +45,12 @@ def _recordings(folder: Path, dataset: str) -> list[Recording]:
 
 
 def rhythm_spans(path: Path, *, margin_s: float) -> list[LabelledSpan]:
-    """Rhythm stretches of the record at `path`; what comes before the first mark is unknown."""
+    """Rhythm stretches of the record at `path`; what comes before the first mark is unknown.
+
+    None where the record has no annotation: it can be judged, but not scored.
+    """
+    if not path.with_suffix(".atr").exists():
+        return []
     annotation = read_annotation(path)
     rate_hz = float(annotation.fs)
     marks = [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.datasets.labels import LabelledSpan
 from models.datasets.physionet import read_annotation
-from models.datasets.recording import Recording, record_paths
+from models.datasets.recording import Recording, record_length_s, record_paths
 from models.datasets.rhythm_marks import mitdb_recordings
 
 WINDOW_S: Final = 30.0
@@ -54,7 +54,7 @@ def mitdb_windows(folder: Path, beats_of: BeatsOf) -> Iterator[RrWindow]:
     """Windows from 0 on, of beats as `beats_of` finds them; flutter is not known to be either."""
     for recording in mitdb_recordings(folder):
         beats_s = beats_of(recording)
-        end_s = max((span.end_s for span in recording.spans), default=0.0)
+        end_s = record_length_s(folder / recording.record)
         for start_s in np.arange(0.0, end_s - WINDOW_S + 1e-6, WINDOW_S):
             yield RrWindow(
                 dataset="mitdb",

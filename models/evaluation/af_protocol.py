@@ -42,6 +42,7 @@ from models.evaluation.statistics import (
     sum_by_cluster,
 )
 from models.evaluation.streaming import detect_beats
+from wardstream.contracts.errors import ConfigurationError
 from wardstream.kernels.atrial import (
     AF_POINT,
     AF_WEIGHTS,
@@ -89,7 +90,9 @@ def evaluate_af(request: EvaluationRequest) -> Outcome:
 def read_windows(request: EvaluationRequest) -> list[RrWindow]:
     """Windows of mitdb, and of the RR-only sets that are there."""
 
-    n_records = len(record_paths(request.folder("mitdb")))
+    data_dir = request.data_dir
+    has_mitdb = (data_dir / "mitdb").is_dir()
+    n_records = len(record_paths(data_dir / "mitdb")) if has_mitdb else 0
     n_read = 0
 
     def beats_of(recording: Recording) -> Floats:
@@ -99,14 +102,17 @@ def read_windows(request: EvaluationRequest) -> list[RrWindow]:
         signal = recording.read()
         return detect_beats(signal, packet_s=1.0).samples / signal.sampling_rate_hz
 
-    data_dir = request.data_dir
-    windows = list(mitdb_windows(request.folder("mitdb"), beats_of))
+    windows = list(mitdb_windows(data_dir / "mitdb", beats_of)) if has_mitdb else []
     if (data_dir / "afdb_rr").is_dir():
         windows += afdb_windows(data_dir / "afdb_rr")
     if (data_dir / "rr_longterm" / "nsrdb").is_dir():
         windows += nsrdb_windows(data_dir / "rr_longterm" / "nsrdb")
     if (data_dir / "vitaldb_rhythm_labels").is_dir():
         windows += vitaldb_windows(data_dir / "vitaldb_rhythm_labels")
+    if not windows:
+        raise ConfigurationError(
+            [f"{data_dir} holds no mitdb, afdb_rr, rr_longterm or vitaldb_rhythm_labels (--data)"]
+        )
     return windows
 
 

@@ -28,6 +28,7 @@ from models.evaluation.outcome import (
     Strip,
     ends,
     present,
+    rounded,
 )
 from models.evaluation.report import ProtocolReport
 from models.evaluation.statistics import (
@@ -70,6 +71,8 @@ Bools = NDArray[np.bool_]
 def evaluate_alarms(request: EvaluationRequest) -> Outcome:
     """Run the protocol."""
     records = alarm_records(request.folder("cinc2015"))
+    if request.cross_validate:
+        records = _labelled(records)
     runtime_of, model = _runtimes(request)
     rows = feature_rows(request, records, runtime_of)
     if request.cross_validate:
@@ -91,23 +94,34 @@ def evaluate_alarms(request: EvaluationRequest) -> Outcome:
         n_records=len(records),
         folds=folds,
     )
-    _figures(report, records, decision)
-    rules = np.array(
-        [rule_decision(r.alarm_type, row) for r, row in zip(records, rows, strict=True)]
-    )
-    report.metrics["rules_alone"] = _summary(count(rules, table.truth))
-    truth = table.truth.astype(np.float64)
-    report.metrics["brier"] = present({"x": float(np.mean((chance - truth) ** 2))}).get("x")
+    judged = np.array([record.is_true is not None for record in records])
+    if judged.any():
+        _figures(
+            report, [r for r, known in zip(records, judged, strict=True) if known], decision[judged]
+        )
+        rules = np.array(
+            [rule_decision(r.alarm_type, row) for r, row in zip(records, rows, strict=True)]
+        )
+        report.metrics["rules_alone"] = _summary(count(rules[judged], table.truth[judged]))
+        error = chance[judged] - table.truth[judged].astype(np.float64)
+        report.metrics["brier"] = rounded(float(np.mean(error**2)))
     return _outcome(report, records, table, chance, decision)
 
 
 def train_verifier(request: EvaluationRequest, path: Path = SHIPPED_VERIFIER) -> Verifier:
     """Learn from every alarm, with rhythm models that never saw its patient, and write `path`."""
-    records = alarm_records(request.folder("cinc2015"))
+    records = _labelled(alarm_records(request.folder("cinc2015")))
     runtime_of, _ = _runtimes(request)
     verifier = fit_verifier(_table(records, feature_rows(request, records, runtime_of)), seed=SEED)
     save_verifier(verifier, path)
     return verifier
+
+
+def _labelled(records: Sequence[AlarmRecord]) -> list[AlarmRecord]:
+    labelled = [record for record in records if record.is_true is not None]
+    if not labelled:
+        raise ConfigurationError(["ALARMS.csv has no label: nothing can be learned from it"])
+    return labelled
 
 
 def shipped_verifier() -> Verifier:
@@ -201,7 +215,7 @@ def _table(
     return table_of(
         rows,
         [record.alarm_type for record in records],
-        [record.is_true for record in records],
+        [bool(record.is_true) for record in records],
         [record.fold for record in records],
         names,
     )
@@ -224,7 +238,7 @@ def _summary(total: Any) -> dict[str, Any]:
 
 
 def _figures(report: ProtocolReport, records: Sequence[AlarmRecord], decision: Bools) -> None:
-    truth = np.array([record.is_true for record in records])
+    truth = np.array([bool(record.is_true) for record in records])
     types = np.array([record.alarm_type for record in records])
     report.metrics.update(_summary(count(decision, truth)))
     report.confidence.update(_intervals(records, decision))
@@ -245,7 +259,10 @@ def _figures(report: ProtocolReport, records: Sequence[AlarmRecord], decision: B
 
 def _intervals(records: Sequence[AlarmRecord], decision: Bools) -> dict[str, Any]:
     rows = np.array(
-        [count(decision[i : i + 1], np.array([r.is_true])).row() for i, r in enumerate(records)],
+        [
+            count(decision[i : i + 1], np.array([bool(r.is_true)])).row()
+            for i, r in enumerate(records)
+        ],
         dtype=np.float64,
     )
     _, sums = sum_by_cluster([record.block for record in records], rows)
@@ -277,7 +294,10 @@ def _outcome(
     chance: Floats,
     decision: Bools,
 ) -> Outcome:
-    score = chance  # one monotone map for all types: curves are the same on either
+    # Every alarm is decided; only those that somebody judged are scored.
+    known = np.array([record.is_true is not None for record in records])
+    judged = [record for record, take in zip(records, known, strict=True) if take]
+    scored, said = table.only(known), chance[known]
     return Outcome(
         report=report,
         predictions=PredictionTable(
@@ -287,18 +307,24 @@ def _outcome(
                 for record, found, value in zip(records, decision, chance, strict=True)
             ],
         ),
-        confusions={name: _confusion(table, decision, name) for name in ALARM_TYPES},
-        scored={
-            "all types": Scored(score, table.truth),
-            **{
-                name: Scored(score[table.alarm_type == name], table.truth[table.alarm_type == name])
-                for name in ALARM_TYPES
-                if len(set(table.truth[table.alarm_type == name].tolist())) == 2
-            },
-        },
-        worst=tuple(_worst(records, table, chance, decision)),
+        confusions={name: _confusion(scored, decision[known], name) for name in ALARM_TYPES},
+        scored=_curves(scored, said),
+        reliability={"probability that the alarm is true": Scored(said, scored.truth)}
+        if judged
+        else {},
+        worst=tuple(_worst(judged, scored, said, decision[known])),
         notes=_NOTES,
     )
+
+
+def _curves(table: AlarmTable, chance: Floats) -> dict[str, Scored]:
+    of = {"all types": np.ones(len(chance), dtype=bool)}
+    of |= {name: table.alarm_type == name for name in ALARM_TYPES}
+    return {
+        name: Scored(chance[chosen], table.truth[chosen])
+        for name, chosen in of.items()
+        if len(set(table.truth[chosen].tolist())) == 2
+    }
 
 
 def _confusion(table: AlarmTable, decision: Bools, name: str) -> Confusion:

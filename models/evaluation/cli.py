@@ -56,9 +56,40 @@ def evaluate_command(fold_trainer: FoldTrainerOf) -> Callable[..., None]:
             bool,
             typer.Option(help="Print the cross-validated report kept in the bundle instead."),
         ] = False,
+        jobs: Annotated[
+            int,
+            typer.Option(min=1, help="Agents side by side (quiet, episodes); one a free core."),
+        ] = 1,
         json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     ) -> None:
-        """Judge recordings exactly as a protocol says, with the code that runs at the bed."""
+        """Judge recordings exactly as a protocol says, with the code that runs at the bed.
+
+        --data is a folder with one folder a data set (DIR/cinc2015, DIR/vfdb, …); a protocol takes
+        those of its data sets that are there. A record without annotation is decided and
+        written to --predictions, but not scored.
+
+        \b
+        protocol     data sets                what --predictions holds
+        cinc2015     cinc2015 (ALARMS.csv)    record,alarm_type,decision,score
+        shockable    vfdb cudb mitdb          record,start_s,decision,score
+        episodes     vfdb cudb                record,condition,priority,time_s
+        quiet        mitdb bidmc cinc2015     record,condition,priority,time_s
+        qrs          mitdb (nstdb: noise)     record,sample
+        respiration  bidmc                    record,time_s,rate_per_min
+        af           mitdb, RR-only sets      record,start_s,decision
+        quantization vfdb cudb mitdb cinc2015 record,start_s,…
+
+        By default the shipped artifact is scored, which may have learned from these recordings;
+        --cross-validate trains by folds (half an hour the first time, then kept) and scores
+        every patient by a model that never saw it. Replays of the whole agent (quiet,
+        episodes) are kept a record at a time: a run that was killed goes on where it was.
+
+        \b
+        Examples:
+          models evaluate cinc2015 --cross-validate --report cinc2015.html
+          models evaluate quiet --data /recordings --jobs 2 --predictions alarms.csv
+          models evaluate qrs --peers --json
+        """
         if stated:
             from models.evaluation.bundles import stated_reports
 
@@ -78,6 +109,7 @@ def evaluate_command(fold_trainer: FoldTrainerOf) -> Callable[..., None]:
                 peers=peers,
                 cache_dir=settings.cache_dir,
                 progress=_progress,
+                jobs=jobs,
                 fold_bundles=fold_trainer() if cross_validate else None,
             )
         )

@@ -36,7 +36,7 @@ from models.evaluation.outcome import (
     present,
     rounded,
 )
-from models.evaluation.replayed import agents_for
+from models.evaluation.replayed import agents_for, replay_all
 from models.evaluation.report import ProtocolReport
 from models.evaluation.shockable import RAPID_PER_MIN, rate_per_min
 from models.evaluation.statistics import (
@@ -48,6 +48,7 @@ from models.evaluation.statistics import (
     sum_by_cluster,
     wilson_interval,
 )
+from wardstream.contracts.errors import ConfigurationError
 from wardstream.kernels.resample import TARGET_RATE_HZ
 from wardstream.kernels.windows import WINDOW_SAMPLES, filtered_record
 
@@ -108,11 +109,14 @@ def evaluate_episodes(request: EvaluationRequest) -> Outcome:
     """Run the protocol."""
     records = _labelled(request)
     agent_of, folds, model = agents_for(request, [record.patient for record in records])
-    replayed: list[EpisodeRecord] = []
-    for i, record in enumerate(records):
-        events = agent_of(record.patient).events(record.path)
-        replayed.append(replace(record, events=tuple(events)))
-        request.progress(i + 1, len(records), f"{record.path.parent.name}/{record.path.name}")
+    replays = replay_all(request, agent_of, [(r.patient, r.path) for r in records])
+    replayed = [
+        replace(record, events=tuple(events))
+        for record, events in zip(records, replays, strict=True)
+    ]
+    # A record without marks is judged and written down, but an alarm in it is neither right
+    # nor wrong.
+    labelled = [record for record in replayed if record.path.with_suffix(".atr").exists()]
     report = ProtocolReport(
         protocol="episodes",
         model=model,
@@ -120,12 +124,13 @@ def evaluate_episodes(request: EvaluationRequest) -> Outcome:
         n_records=len(replayed),
         folds=folds,
     )
-    _figures(report, replayed)
+    if labelled:
+        _figures(report, labelled)
     return Outcome(
         report=report,
         predictions=prediction_table((r.path.name, r.events) for r in replayed),
-        confusions={"first fitting alarm by episode": _confusion(replayed)},
-        worst=tuple(_worst(replayed)),
+        confusions={"first fitting alarm by episode": _confusion(labelled)},
+        worst=tuple(_worst(labelled)),
         notes=_NOTES,
     )
 
@@ -156,15 +161,21 @@ def prediction_table(replays: Any) -> PredictionTable:
 
 def _labelled(request: EvaluationRequest) -> list[EpisodeRecord]:
     found: list[EpisodeRecord] = []
-    for recording in vfdb_recordings(request.folder("vfdb")):
-        path = request.folder("vfdb") / recording.record
-        found.append(_with_episodes(path, recording, _vfdb_episodes(path, recording)))
+    if (request.data_dir / "vfdb").is_dir():
+        folder = request.folder("vfdb")
+        for recording in vfdb_recordings(folder):
+            path = folder / recording.record
+            found.append(_with_episodes(path, recording, _vfdb_episodes(path, recording)))
     if (request.data_dir / "cudb").is_dir():
         folder = request.folder("cudb")
         for recording in _cudb(folder):
             path = folder / recording.record
             marks = [(s.start_s, s.end_s, s.rhythm) for s in recording.spans]
             found.append(_with_episodes(path, recording, marks))
+    if not found:
+        raise ConfigurationError(
+            [f"no record of vfdb or cudb is in {request.data_dir}: --data names them"]
+        )
     return found
 
 

@@ -59,6 +59,8 @@ class EvaluationRequest:
         Where what is costly to compute is kept.
     progress : callable
         Told as the run goes on.
+    jobs : int
+        Agents that replay recordings side by side.
     fold_bundles : callable or None
         Trains the models of the folds; None where that cannot be done.
     """
@@ -69,6 +71,7 @@ class EvaluationRequest:
     peers: bool = False
     cache_dir: Path = field(default_factory=default_cache_dir)
     progress: Progress = silent
+    jobs: int = 1
     fold_bundles: FoldTrainer | None = None
 
     def folder(self, dataset: str) -> Path:

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any, Final
 
 from models.evaluation.outcome import Confusion, Outcome
-from models.evaluation.plots import scores_svg, strip_svg
+from models.evaluation.plots import reliability_svg, scores_svg, strip_svg
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #1c1f23 }
@@ -54,6 +54,9 @@ def html_report(outcome: Outcome, title: str, command: str) -> str:
     for name, scored in outcome.scored.items():
         svg = scores_svg(scored)
         parts += [f"<h2>Scores: {escape(name)}</h2>", f"<figure>{svg}</figure>"]
+    for name, scored in outcome.reliability.items():
+        svg = reliability_svg(scored)
+        parts += [f"<h2>Reliability: {escape(name)}</h2>", f"<figure>{svg}</figure>"]
     if outcome.worst:
         parts.append("<h2>Worst cases</h2>")
         parts += [

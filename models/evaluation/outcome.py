@@ -91,6 +91,8 @@ class Outcome:
         By what is confused.
     scored : mapping of str to Scored
         Where decisions have scores.
+    reliability : mapping of str to Scored
+        Where scores claim to be probabilities.
     worst : tuple of Strip
         Worst cases first, at most ten.
     notes : tuple of str
@@ -101,6 +103,7 @@ class Outcome:
     predictions: PredictionTable
     confusions: Mapping[str, Confusion] = field(default_factory=dict[str, Confusion])
     scored: Mapping[str, Scored] = field(default_factory=dict[str, Scored])
+    reliability: Mapping[str, Scored] = field(default_factory=dict[str, Scored])
     worst: tuple[Strip, ...] = ()
     notes: tuple[str, ...] = ()
 

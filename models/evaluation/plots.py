@@ -10,7 +10,7 @@ import wfdb
 from matplotlib.figure import Figure
 
 from models.evaluation.outcome import Scored, Strip
-from models.evaluation.statistics import precision_recall_curve, roc_curve
+from models.evaluation.statistics import precision_recall_curve, roc_curve, wilson_interval
 
 _MAX_POINTS: Final = 1500
 _COLOURS: Final = {
@@ -36,6 +36,27 @@ def scores_svg(scored: Scored) -> str:
     right.set(xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     share = float(scored.truth.mean())
     right.set_title(f"precision-recall, area {curve.area:.4f} (base {share:.3f})", fontsize=10)
+    return _svg(figure)
+
+
+def reliability_svg(scored: Scored) -> str:
+    """How often it was true against how likely it was said to be, ten groups of equal size.
+
+    Bars are 95 % Wilson intervals: few in a group say little.
+    """
+    order = np.argsort(scored.scores, kind="stable")
+    groups = [group for group in np.array_split(order, 10) if len(group)]
+    said = [float(scored.scores[group].mean()) for group in groups]
+    hits = [int(scored.truth[group].sum()) for group in groups]
+    found = [n / len(group) for n, group in zip(hits, groups, strict=True)]
+    limits = [wilson_interval(n, len(group)) for n, group in zip(hits, groups, strict=True)]
+    low = [max(f - limit.low, 0.0) for f, limit in zip(found, limits, strict=True)]
+    high = [max(limit.high - f, 0.0) for f, limit in zip(found, limits, strict=True)]
+    figure = Figure(figsize=(4.2, 3.8), layout="constrained")
+    axis: Any = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    axis.errorbar(said, found, yerr=[low, high], fmt="o", color="#1f5fbf", markersize=4, capsize=2)
+    axis.set(xlabel="said", ylabel="true", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return _svg(figure)
 
 
