@@ -102,7 +102,7 @@ class EcgTrack(Track):
     @property
     def is_usable(self) -> bool:
         """Whether a lead is fit to be judged."""
-        return self._watch.usable_since is not None
+        return self._watch.usable
 
     @property
     def usable_since_ns(self) -> TimestampNs | None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from wardstream.alerting.limits import LimitRule, LimitState, observe_limit
@@ -212,14 +213,16 @@ def apnoea(breath_age_s: float, time_ns: TimestampNs) -> Finding:
     )
 
 
-def _rules(limits: MeasureLimits) -> list[tuple[Condition, LimitRule]]:
+@lru_cache(maxsize=256)
+def _rules(limits: MeasureLimits) -> tuple[tuple[Condition, LimitRule], ...]:
+    # Kept, because limits hardly ever change and values come each second.
     rules: list[tuple[Condition, LimitRule]] = []
     common = {"delay_s": limits.delay_s, "hysteresis": limits.hysteresis}
     if limits.below is not None and limits.lower is not None:
         rules.append((limits.below, LimitRule(lower=limits.lower, **common)))
     if limits.above is not None and limits.upper is not None:
         rules.append((limits.above, LimitRule(upper=limits.upper, **common)))
-    return rules
+    return tuple(rules)
 
 
 def _finding(

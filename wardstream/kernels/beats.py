@@ -50,6 +50,7 @@ _QUIET: Final = 750  # 3 s without a beat: the signal level fades by 30 % a seco
 _FADE: Final = 0.9986
 _FADE_FLOOR: Final = 0.25  # ... to this
 _RELEARN: Final = 2000  # 8 s without a beat: learn anew
+_GAP: Final = 50  # 200 ms of missing samples: a gap, which is no silence
 
 # The R peak lies about 22 samples (filter and half the mean) before the peak of the feature;
 # wide and paced complexes have it earlier.
@@ -68,7 +69,7 @@ _STATE: Final = np.dtype(
 )  # fmt: skip
 _LEAD: Final = np.dtype(
     [("held", "f8"), ("sum", "f8"), ("level", "f8"), ("mean", "f8"), ("weight", "f8"),
-     ("a0", "f8"), ("a1", "f8"), ("b0", "f8"), ("b1", "f8")]
+     ("a0", "f8"), ("a1", "f8"), ("b0", "f8"), ("b1", "f8"), ("gap", "i8")]
 )  # fmt: skip
 
 _SECTIONS: Final = np.concatenate(
@@ -180,6 +181,11 @@ def _detect(
         n = state.n
         feature = _feature(samples, i, sections, weights, leads, raw, band, slope, state)
         state.n = n + 1
+        if _is_gap(leads):
+            # Nothing is learned from what is not there, and nobody has been silent.
+            if n < state.learn_until:
+                state.learn_until += 1
+            continue
         if n < state.learn_until:
             state.signal, state.noise = 1.0, 0.1
             continue
@@ -198,6 +204,14 @@ def _detect(
             state.n_beats += 1
         _grow_sensitive(leads, state)
     return state.n_beats - before
+
+
+@inlined
+def _is_gap(leads: Any) -> bool:
+    missing = True
+    for c in range(leads.size):
+        missing = missing and leads[c].gap >= _GAP
+    return missing
 
 
 @inlined
@@ -243,15 +257,24 @@ def _feed(
     # all the arithmetic here.
     if math.isnan(x):
         x = 0.0 if math.isnan(lead.held) else lead.held
+        lead.gap += 1
     else:
-        if math.isnan(lead.held):
-            # The first sample: as if it had always been there. The high-pass comes first and
-            # holds such a level back, so only its own state is not zero.
+        if math.isnan(lead.held) or lead.gap >= _GAP:
+            # The first sample, or the first after a gap: as if it had always been there, for a
+            # step would ring for longer than a beat. The high-pass comes first and holds such a
+            # level back, so only its own state is not zero.
             lead.a0 = -sections[0, 0] * x
             lead.a1 = sections[0, 2] * x
+            lead.b0 = lead.b1 = 0.0
+            for k in range(1, 5):
+                band[c, (n - k) & _MASK] = 0.0
+            for k in range(1, _R_BEFORE + 2 * _BASELINE):  # as far as an R peak is looked for
+                raw[c, (n - k) & _MASK] = x
+        if math.isnan(lead.held):
             for k in range(raw.shape[1]):
                 raw[c, k] = x
         lead.held = x
+        lead.gap = 0
     raw[c, n & _MASK] = x
     y = sections[0, 0] * x + lead.a0
     z0 = sections[0, 1] * x - sections[0, 3] * y + lead.a1

@@ -152,6 +152,11 @@ class EcgWatch:
         return self._state[_MISSING]
 
     @property
+    def usable(self) -> bool:
+        """Whether a lead is fit to be judged."""
+        return self._state[_USABLE_SINCE] != _NEVER
+
+    @property
     def usable_since(self) -> int | None:
         """Sample since which a lead has been fit to be judged without a break."""
         return _known(self._state[_USABLE_SINCE])

@@ -133,3 +133,31 @@ def test_after_a_reset_it_starts_from_nothing(ecg: NDArray[np.float32]) -> None:
 def test_another_number_of_leads_is_refused(ecg: NDArray[np.float32]) -> None:
     with pytest.raises(OutOfRangeError, match="shape"):
         QrsDetector(1).push(ecg)
+
+
+@pytest.mark.parametrize("gap_s", [0.5, 3.0, 6.8, 9.7])
+def test_after_a_gap_beats_are_found_again_at_once(gap_s: float) -> None:
+    # The curve goes on at another level, as after a lead was put back.
+    n, gap, at = 40 * 250, round(gap_s * 250), 15 * 250
+    times = np.arange(n) / 250
+    lead = 0.01 * np.random.default_rng(0).standard_normal(n)
+    for beat in np.arange(0.5, 40, 0.8):
+        lead += np.exp(-(((times - beat) / 0.012) ** 2))
+    lead[at + gap :] += 4.0
+    lead[at : at + gap] = np.nan
+    peaks, known = all_beats(lead[None].astype(np.float32), [10])
+    first_known = min(k for p, k in zip(peaks, known, strict=True) if p >= at + gap)
+    # After more than 8 s it learns anew, for 2 s.
+    assert first_known - (at + gap) <= (1.3 if gap_s < 8 else 3.2) * 250
+    assert all(p < at or p >= at + gap - 1 for p in peaks)
+
+
+def test_what_is_missing_at_the_start_is_not_learned_from() -> None:
+    times = np.arange(20 * 250) / 250
+    lead = 0.01 * np.random.default_rng(0).standard_normal(times.size)
+    for beat in np.arange(0.5, 20, 0.8):
+        lead += np.exp(-(((times - beat) / 0.012) ** 2))
+    lead[250 : 8 * 250] = np.nan
+    lead[8 * 250 :] -= 3.0
+    peaks, _ = all_beats(lead[None].astype(np.float32), [10])
+    assert [p for p in peaks if 10 * 250 <= p < 12 * 250]
