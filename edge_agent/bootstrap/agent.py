@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -28,9 +29,11 @@ from edge_agent.bootstrap.curves import after_judgement, make_curves, make_live_
 from edge_agent.bootstrap.judgement import make_pipeline
 from edge_agent.bootstrap.reload import Reload
 from edge_agent.bootstrap.sources import open_source
+from edge_agent.bootstrap.thermal import make_thermal
 from edge_agent.core.outbox_port import OutboxLimits, StorageError
 from edge_agent.core.pipeline import BedPipeline
 from edge_agent.core.ports import JudgeReport, Measurements, ModelRepository, WaveformSource
+from edge_agent.core.thermal import Shed
 from edge_agent.services.acquisition import Acquisition, Watchdog
 from edge_agent.services.annunciator import Annunciator, alert_fields
 from edge_agent.services.bedside import Bedside
@@ -42,6 +45,7 @@ from edge_agent.services.outbox_writer import OutboxWriter
 from edge_agent.services.pulse import Pulse, Vitals
 from edge_agent.services.self_report import Concern, SelfReport
 from edge_agent.services.sounder import Sounder
+from edge_agent.services.service_watchdog import ServiceWatchdog
 from edge_agent.services.supervisor import Service, supervise
 from edge_agent.services.uplink import Command, OnCommand, Uplink
 from edge_agent.services.waveform_keeper import WaveformKeeper
@@ -174,7 +178,16 @@ def build(
         correct_clock=clock.correct,
     )
     authority = make_authority(settings, boot_id, loop, outbox, bedside, updater, measurements)
-    live = make_live_view(settings, boot_id, authority, wiring.show, clock.now_ns, measurements)
+    thermal = make_thermal(settings.platform.thermal, pipeline, lambda: wiring.uplink)
+    live = make_live_view(
+        settings,
+        boot_id,
+        authority,
+        wiring.show,
+        clock.now_ns,
+        measurements,
+        lambda: Shed.LIVE_VIEW not in thermal.shed,
+    )
     on_command = _commands(authority.desk, live, loop)
     uplink = _uplink(settings, outbox, writer, status, on_command, measurements)
     heartbeat = Heartbeat(status, uplink.say if uplink else None, measurements)
@@ -199,6 +212,8 @@ def build(
         ),
         Watchdog(source, bedside) if realtime else None,
         SelfReport(_concerns(writer, keeper, uplink), bedside, source.data_time_ns),
+        thermal,
+        ServiceWatchdog(os.environ),  # entered last: ready means that all the others are
     ]
     return Agent(
         vitals=pulse.vitals,

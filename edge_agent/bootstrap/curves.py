@@ -51,6 +51,7 @@ def make_live_view(
     send: Callable[[bytes], bool],
     clock_ns: Callable[[], int],
     measurements: Measurements,
+    allowed: Callable[[], bool] = lambda: True,
 ) -> LiveView:
     """The only other way out for curves."""
     parts = LiveViewParts(
@@ -61,6 +62,7 @@ def make_live_view(
         send=send,
         clock_ns=clock_ns,
         monotonic_ns=time.monotonic_ns,
+        allowed=allowed,
     )
     return LiveView(parts, measurements)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from edge_agent.adapters.drivers.inbox import Inbox
 from edge_agent.adapters.drivers.live import Driver, LivePlan, LiveSource
 from edge_agent.adapters.playback import Clocks
+from edge_agent.settings.platform import PlatformSettings
 from edge_agent.settings.sources import (
     Hl7Settings,
     Live,
@@ -16,7 +17,11 @@ from edge_agent.settings.sources import (
 
 
 def live_source(
-    settings: Sequence[Live], device_id: str, boot_id: str, clocks: Clocks
+    settings: Sequence[Live],
+    platform: PlatformSettings,
+    device_id: str,
+    boot_id: str,
+    clocks: Clocks,
 ) -> LiveSource:
     """The devices of one bed as one source.
 
@@ -38,6 +43,8 @@ def live_source(
         boot_id=boot_id,
         packet_ms=min(section.packet_ms for section in settings),
         codes=tuple(dict.fromkeys(codes)),
+        max_channels=platform.max_channels,
+        max_rate_hz=platform.max_rate_hz,
     )
     return LiveSource(drivers, inbox, plan, clocks)
 

@@ -24,7 +24,7 @@ def open_source(settings: EdgeSettings, boot_id: str, clocks: Clocks) -> Wavefor
         from edge_agent.bootstrap.live_sources import live_source
 
         sections = (source, *settings.companions)
-        return live_source(sections, settings.device_id, boot_id, clocks)
+        return live_source(sections, settings.platform, settings.device_id, boot_id, clocks)
     plan = PlaybackPlan(
         device_id=settings.device_id,
         boot_id=boot_id,

@@ -95,10 +95,15 @@ class Sender:
         self._unstored_alerts = unstored_alerts
         self._unstored_sent: dict[tuple[str, int], float] = {}
         self._alerts_covered: dict[str, int] = {}
+        self._held: frozenset[Lane] = frozenset()
 
     def say(self, status: bytes) -> None:
         """Publish `status` when there is room; only the newest one matters."""
         self._status = status
+
+    def hold(self, lanes: frozenset[Lane]) -> None:
+        """Let `lanes` wait in the outbox until told otherwise; the alert lane never does."""
+        self._held = lanes - {Lane.ALERT}
 
     @property
     def n_in_flight(self) -> int:
@@ -127,7 +132,7 @@ class Sender:
             for lane in (Lane.ALERT, None, Lane.STRIP, Lane.FRAME):
                 if lane is None:
                     self._send_gaps(now_s)
-                else:
+                elif lane not in self._held:
                     self._send_lane(lane, now_s)
         except StorageError as error:
             logger.debug("nothing to send: %s", error)

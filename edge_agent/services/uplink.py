@@ -17,7 +17,7 @@ from wardstream.contracts.authority import PatientLimitsCommand, SilenceCommand,
 from wardstream.contracts.codec import decode
 from wardstream.contracts.device import ModelCommand
 from wardstream.contracts.errors import ContractError, RefusedError
-from wardstream.contracts.identity import CommitWatermark
+from wardstream.contracts.identity import CommitWatermark, Lane
 from wardstream.contracts.live import LiveViewCommand
 from wardstream.contracts.topics import FLEET, parse_address
 
@@ -101,6 +101,11 @@ class Uplink:
     def show(self, curves: bytes) -> bool:
         """Send what a live view shows, now or never; False: left out. From any thread."""
         return self._link.publish_once(topics.LIVE.address(self._site_id, self._device_id), curves)
+
+    def hold(self, lanes: frozenset[Lane]) -> None:
+        """Let `lanes` wait in the outbox: a hot device sends alerts alone."""
+        self._post(lambda _: self._sender.hold(lanes))
+        self.wake()
 
     async def __aenter__(self) -> Self:
         handlers = LinkHandlers(

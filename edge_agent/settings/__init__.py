@@ -20,11 +20,13 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from edge_agent.settings.platform import PlatformSettings
 from edge_agent.settings.sources import (
     KINDS,
     Live,
     LiveSettings,
     Section,
+    SerialSettings,
     SimulatorSettings,
     SourceSettings,
 )
@@ -162,6 +164,7 @@ class EdgeSettings(BaseSettings):
         default=(), description="further live devices of the bed, such as a numerics gateway"
     )
     mqtt: MqttSettings | None = None
+    platform: PlatformSettings = PlatformSettings()
     model: ModelSettings = ModelSettings()
     outbox: OutboxSettings = OutboxSettings()
     ring: RingSettings = RingSettings()
@@ -196,6 +199,23 @@ class EdgeSettings(BaseSettings):
     def _companions_are_of_a_live_bed(self) -> Self:
         if self.companions and not isinstance(self.source, Live):
             raise ValueError("companions need a live source: a recording is played alone")
+        return self
+
+    @model_validator(mode="after")
+    def _devices_fit_the_board(self) -> Self:
+        for device in (self.source, *self.companions):
+            if not isinstance(device, SerialSettings):
+                continue
+            if len(device.channels) > self.platform.max_channels:
+                raise ValueError(
+                    f"{len(device.channels)} channels, but platform.max_channels is"
+                    f" {self.platform.max_channels}"
+                )
+            if device.sampling_rate_hz > self.platform.max_rate_hz:
+                raise ValueError(
+                    f"{device.sampling_rate_hz:g} Hz, but platform.max_rate_hz is"
+                    f" {self.platform.max_rate_hz:g}"
+                )
         return self
 
     @classmethod
@@ -261,7 +281,10 @@ def _unknown_variables(variables: Mapping[str, str]) -> list[str]:
 
 
 def _in_words(problem: Any) -> str:
-    path = "__".join(str(part) for part in problem["loc"] if part not in KINDS)
+    where = problem["loc"]
+    if where and where[0] in ("source", "companions"):
+        where = tuple(part for part in where if part not in KINDS)  # pydantic names the union's tag
+    path = "__".join(str(part) for part in where)
     name = f"{PREFIX}{path.upper()}" if path else "settings"
     return f"{name}: {problem['msg']}"
 
@@ -284,6 +307,7 @@ def describe() -> list[tuple[str, str]]:
     sections: dict[str, tuple[type[BaseModel], ...]] = {
         "mqtt": (MqttSettings,),
         "source": SOURCE_SECTIONS,
+        "platform": (PlatformSettings,),
         "model": (ModelSettings,),
         "outbox": (OutboxSettings,),
         "ring": (RingSettings,),

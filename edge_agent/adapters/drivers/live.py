@@ -71,12 +71,18 @@ class LivePlan:
         How often what came is handed on.
     codes : tuple of str
         Channels the configuration promises; () where only the device knows.
+    max_channels : int
+        Most channels the board is meant for; a stream beyond is quarantined.
+    max_rate_hz : float
+        Highest rate it is meant for.
     """
 
     device_id: str
     boot_id: str
     packet_ms: int = 40
     codes: tuple[str, ...] = ()
+    max_channels: int = 64
+    max_rate_hz: float = 4000.0
 
 
 @dataclass(slots=True)
@@ -240,26 +246,32 @@ class LiveSource:
             or stream.unit is not arrival.unit
             or stream.aligner.sampling_rate_hz != arrival.sampling_rate_hz
         ):
-            taken = {
-                code
-                for name, other in self._streams.items()
-                if name != arrival.stream
-                for code in other.codes
-            }
-            if taken & set(arrival.codes):
-                self._quarantine(
-                    Refusal(
-                        arrival.stream,
-                        f"another stream delivers {sorted(taken & set(arrival.codes))} already",
-                        arrival.arrived_ns,
-                    )
-                )
+            why = self._refusal(arrival)
+            if why:
+                self._quarantine(Refusal(arrival.stream, why, arrival.arrived_ns))
                 return []
             aligner = StreamAligner(arrival.stream, arrival.sampling_rate_hz)
             number = 0 if stream is None else stream.number + 2
             stream = _Stream(aligner, arrival.codes, arrival.unit, number)
             self._streams[arrival.stream] = stream
         return self._chunks(stream, stream.aligner.push(arrival))
+
+    def _refusal(self, arrival: WaveformArrival) -> str:
+        """Why this stream is not taken; "" if it is."""
+        others = [
+            code
+            for name, other in self._streams.items()
+            if name != arrival.stream
+            for code in other.codes
+        ]
+        twice = sorted(set(others) & set(arrival.codes))
+        if twice:
+            return f"another stream delivers {twice} already"
+        if len(others) + len(arrival.codes) > self._plan.max_channels:
+            return f"more than the {self._plan.max_channels} channels the board is meant for"
+        if arrival.sampling_rate_hz > self._plan.max_rate_hz:
+            return f"faster than the {self._plan.max_rate_hz:g} Hz the board is meant for"
+        return ""
 
     def _chunks(self, stream: _Stream, runs: list[AlignedRun]) -> list[WaveformChunk]:
         chunks: list[WaveformChunk] = []
