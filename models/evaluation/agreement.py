@@ -1,6 +1,7 @@
 """Protocol ``quantization``: does the INT8 graph decide as the network it came from?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,27 +12,50 @@ from models.evaluation.report import ProtocolReport
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
 
 
+@dataclass(frozen=True, slots=True)
+class SensitivityLoss:
+    """What one class loses.
+
+    Attributes
+    ----------
+    points : float
+        Percentage points of sensitivity; below 0 it is gained.
+    standard_error : float
+        Of `points`, from the windows on which the two decide differently (McNemar): with few
+        windows of a class, one that lies at the point is half a percentage point.
+    """
+
+    points: float
+    standard_error: float
+
+    def exceeds(self, allowed_points: float) -> bool:
+        """Whether more is lost than allowed, and more than chance explains (one-sided 95 %)."""
+        return self.points > allowed_points and self.points > 1.645 * self.standard_error
+
+
 def sensitivity_losses(
     int8: Judgement, fp32: NDArray[np.float32], specificities: Mapping[str, float]
-) -> dict[str, float]:
-    """Points of sensitivity that INT8 loses at a fixed specificity; below 0 it gains.
+) -> dict[str, SensitivityLoss]:
+    """What INT8 loses of every class at a fixed specificity.
 
     Both models get the point that gives them that specificity on these very windows. Classes
     that have no positive or no negative window are left out.
     """
-    losses: dict[str, float] = {}
+    losses: dict[str, SensitivityLoss] = {}
     for name, specificity in specificities.items():
         index = RHYTHM_CLASSES.index(name)
         yes, no = positives(int8, name), negatives(int8, name)
         if not yes.any() or not no.any():
             continue
         before, after = (
-            float(
-                (scores[yes, index] >= point_at_specificity(scores[no, index], specificity)).mean()
-            )
+            scores[yes, index] >= point_at_specificity(scores[no, index], specificity)
             for scores in (fp32, int8.probability)
         )
-        losses[name] = 100 * (before - after)
+        n_lost, n_gained = int((before & ~after).sum()), int((after & ~before).sum())
+        losses[name] = SensitivityLoss(
+            points=100 * (n_lost - n_gained) / len(before),
+            standard_error=100 * float(np.sqrt(n_lost + n_gained)) / len(before),
+        )
     return losses
 
 
@@ -102,9 +126,16 @@ def evaluate_agreement(
     for name in agreements:
         report.metrics[f"{name}.agreement"] = round(agreements[name], 5)
         if name in losses:
-            report.metrics[f"{name}.se_loss_points"] = round(losses[name], 4)
+            report.metrics[f"{name}.se_loss_points"] = round(losses[name].points, 4)
     report.metrics["decision_agreement"] = round(min(agreements.values(), default=1.0), 5)
-    report.metrics["max_se_loss_points"] = round(max(losses.values(), default=0.0), 4)
+    worst = max((loss.points for loss in losses.values()), default=0.0)
+    report.metrics["max_se_loss_points"] = round(worst, 4)
+    for name, loss in losses.items():
+        margin = 1.645 * loss.standard_error
+        report.confidence[f"{name}.se_loss_points"] = [
+            round(loss.points - margin, 4),
+            round(loss.points + margin, 4),
+        ]
     report.metrics["argmax_agreement"] = round(
         float((int8.probability.argmax(axis=1) == fp32.argmax(axis=1)).mean()), 5
     )

@@ -38,7 +38,7 @@ class AwareConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Decides the order of windows.
     """
 
-    n_steps: int = 500
+    n_steps: int = 300
     batch_size: int = 64
     learning_rate: float = 1e-3
     scale_learning_rate: float = 1e-2

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from models.datasets.windows import WindowTable
-from models.evaluation.agreement import sensitivity_losses
+from models.evaluation.agreement import SensitivityLoss, sensitivity_losses
 from models.evaluation.judgement import Judgement, infer_in_batches
 from models.evaluation.originals import FP32_DIGEST, METHOD
 from models.quantization.accepted_by_tensorrt import tensorrt_problems
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from models.quantization.aware_training import AwareConfig
 
 MAX_LOSS_POINTS: Final = 0.5
-"""Points of sensitivity at a fixed specificity that no class may lose."""
+"""Points of sensitivity at a fixed specificity that no class may lose beyond chance."""
 
 N_CHECKED: Final = 20_000
 N_LEARNED: Final = 6_000
@@ -45,8 +45,8 @@ class QuantizedGraph:
         ``static`` or ``aware``.
     max_loss_points : float
         The gate.
-    losses : mapping of method to mapping of class to float
-        Points of sensitivity lost at a fixed specificity by every method that was tried, on
+    losses : mapping of method to mapping of class to SensitivityLoss
+        What is lost at a fixed specificity by every method that was tried, on
         windows that the network may learn from: no held-out patient has a say in the choice.
     """
 
@@ -54,7 +54,7 @@ class QuantizedGraph:
     fp32: bytes
     method: str
     max_loss_points: float
-    losses: Mapping[str, Mapping[str, float]]
+    losses: Mapping[str, Mapping[str, SensitivityLoss]]
 
     def to_report(self) -> dict[str, Any]:
         """The choice and the figures it rests on."""
@@ -62,7 +62,11 @@ class QuantizedGraph:
             "method": self.method,
             "max_loss_points_allowed": self.max_loss_points,
             "se_loss_points": {
-                method: {name: round(points, 4) for name, points in losses.items()}
+                method: {name: round(loss.points, 4) for name, loss in losses.items()}
+                for method, losses in self.losses.items()
+            },
+            "standard_errors": {
+                method: {name: round(loss.standard_error, 4) for name, loss in losses.items()}
                 for method, losses in self.losses.items()
             },
         }
@@ -116,7 +120,7 @@ def quantize_within_gate(
     fp32 = original.SerializeToString()
     wanted = _answers(fp32, subset)
 
-    def losses_of(graph: bytes) -> dict[str, float]:
+    def losses_of(graph: bytes) -> dict[str, SensitivityLoss]:
         judgement = Judgement(
             table=subset,
             probability=_answers(graph, subset),
@@ -128,7 +132,7 @@ def quantize_within_gate(
     int8 = quantize(original, calibration)
     losses = {STATIC: losses_of(int8)}
     method = STATIC
-    if max(losses[STATIC].values(), default=0.0) > max_loss_points:
+    if any(loss.exceeds(max_loss_points) for loss in losses[STATIC].values()):
         # torch is imported only where it is needed.
         from models.quantization.aware_training import train_aware
 
@@ -140,7 +144,7 @@ def quantize_within_gate(
             aware,
         ).SerializeToString()
         losses[AWARE] = losses_of(learned)
-        if max(losses[AWARE].values()) < max(losses[STATIC].values()):
+        if _worst(losses[AWARE]) < _worst(losses[STATIC]):
             int8, method = learned, AWARE
     return QuantizedGraph(
         int8=_named(int8, fp32, method),
@@ -149,6 +153,10 @@ def quantize_within_gate(
         max_loss_points=max_loss_points,
         losses=losses,
     )
+
+
+def _worst(losses: Mapping[str, SensitivityLoss]) -> float:
+    return max(loss.points for loss in losses.values())
 
 
 def _named(int8: bytes, fp32: bytes, method: str) -> bytes:
