@@ -19,7 +19,16 @@ from wardstream.contracts.units import Unit
 logger = logging.getLogger(__name__)
 
 # What edfio raises for a file that is not there, not whole, or not EDF.
-_UNREADABLE: Final = (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError)
+_UNREADABLE: Final = (
+    OSError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,  # a header that states no samples a record
+    NameError,  # edfio 0.4 on a data record of no duration
+)
 
 NUMERICS: Final[dict[tuple[str, str], tuple[str, Unit]]] = {
     ("SaO2", "%"): ("MDC_PULS_OXIM_SAT_O2", Unit.PERCENT),

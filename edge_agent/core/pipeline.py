@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.atrial_watch import AtrialWatch
-from edge_agent.core.bed import LIVE_NS, Bed
+from edge_agent.core.bed import LIVE_NS, NUMERIC_KEPT_NS, Bed
 from edge_agent.core.ecg_track import EcgTrack
 from edge_agent.core.frames import FrameMaker
 from edge_agent.core.groups import ChannelGroup
@@ -78,6 +78,8 @@ class BedPipeline:
         self._judge = RhythmJudge(runtime)
         self.model_every = 1  # ask the model at every so-manieth hop; 2 on a hot device
         self._n_hops = 0
+        self._first_tick_ns = TimestampNs(0)
+        self._last_numeric_ns = 0
         self._memory = RhythmMemory()
         self._teller = AlertTeller(identity, clock_ns, state, config.rules)
         self._frames = FrameMaker(identity)
@@ -157,6 +159,7 @@ class BedPipeline:
 
     def observe(self, observation: NumericObservation) -> None:
         """Take note of a monitor's numeric; it is judged with the next chunk or tick."""
+        self._last_numeric_ns = max(self._last_numeric_ns, observation.determination_time_ns)
         value = self._bed.note(observation)
         self._pending += self._numerics.observe(
             observation.code, value, observation.determination_time_ns
@@ -169,17 +172,18 @@ class BedPipeline:
     def tick(self, now_ns: TimestampNs, received_time_ns: int) -> list[PipelineOutput]:
         """What time alone brings: silence, expiry, seconds and strips nobody will complete."""
         outputs: list[PipelineOutput] = []
-        if self._now_ns:
-            silence_s = (now_ns - self._now_ns) / NS_PER_S
-            silent = Finding(
-                condition=Condition.NO_DATA,
-                present=silence_s >= self._config.no_data_after_s,
-                time_ns=now_ns,
-                since_ns=self._now_ns,
-                evidence={"silence_s": max(silence_s, 0.0)},
-            )
-            # Data clears it, not a tick that happens to come early.
-            outputs.extend(self._tell([silent] if silent.present else [], received_time_ns))
+        since_ns = self._silent_since(now_ns)
+        silence_s = (now_ns - since_ns) / NS_PER_S
+        silent = Finding(
+            condition=Condition.NO_DATA,
+            present=silence_s >= self._config.no_data_after_s,
+            time_ns=now_ns,
+            since_ns=since_ns,
+            evidence={"silence_s": max(silence_s, 0.0)},
+        )
+        # Curves clear it, not a tick that happens to come early.
+        heard = silent.present or not self._now_ns
+        outputs.extend(self._tell([silent] if heard else [], received_time_ns))
         outputs.extend(self._tell([], received_time_ns))
         outputs.extend(self._teller.expire(now_ns, received_time_ns))
         self._numerics.follow(self._teller.limits)
@@ -271,6 +275,15 @@ class BedPipeline:
             quarantined=quarantined,
             channels=tuple(code for code in codes if code not in quarantined),
         )
+
+    def _silent_since(self, now_ns: TimestampNs) -> TimestampNs:
+        """When the last curve came; before the first, when a bed could have had one."""
+        if self._now_ns:
+            return self._now_ns
+        self._first_tick_ns = self._first_tick_ns or now_ns
+        # A bed of numerics alone is silent when the last of them stands no longer.
+        stood_ns = self._last_numeric_ns and self._last_numeric_ns + NUMERIC_KEPT_NS
+        return TimestampNs(max(self._first_tick_ns, min(stood_ns, now_ns)))
 
     def _group_of(self, chunk: WaveformChunk) -> ChannelGroup:
         group = self._bed.groups.get(chunk.codes)

@@ -5,6 +5,8 @@ from pathlib import Path
 import edfio
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge_agent.adapters.edf_record import EdfReader
 from edge_agent.core.ports import UnreadableSourceError
@@ -119,3 +121,54 @@ def test_a_real_record_saved_as_edf_is_the_same_curve(recordings: Path, tmp_path
         [c for c in channels if c[0] in names], again.samples, strict=True
     ):
         assert np.allclose(found[0], row, atol=1e-3), code
+
+
+HOSTILE = Path(__file__).resolve().parents[2] / "data" / "hostile" / "edf"
+
+
+@pytest.mark.parametrize("case", sorted(HOSTILE.glob("*.edf")), ids=lambda path: path.stem)
+def test_the_hostile_corpus_is_refused_or_quarantined_with_its_reason(case: Path) -> None:
+    expected = case.with_suffix(".txt").read_text().strip()
+    try:
+        reader = EdfReader(case)
+        found = "; ".join(f"{q.channel}: {q.reason}" for q in reader.quarantined)
+        n_frames = reader.n_frames or 0
+        reader.read(0, n_frames)
+    except UnreadableSourceError as error:
+        found = str(error)
+    assert expected in found
+
+
+def test_the_hostile_corpus_is_there() -> None:
+    assert len(list(HOSTILE.glob("*.edf"))) >= 8
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_mutated_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("edf")
+    path = folder / "mutated.edf"
+    edfio.Edf(
+        [
+            signal("ECG II", "uV", 50, sine(50, 2, 900), (-2000, 2000)),
+            signal("SaO2", "%", 1, np.array([97.0, 96.0]), (0, 100)),
+        ]
+    ).write(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, min(len(content) - 1, 800)))
+        content[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(content[: data.draw(st.integers(100, len(content)))]))
+    try:
+        reader = EdfReader(path)
+        n_frames = reader.n_frames or 0
+        block = reader.read(0, min(n_frames, 5000))
+    except UnreadableSourceError as error:
+        told = str(error)
+    else:
+        told = reader.description
+        assert len(block.samples) == len(reader.groups)
+    assert told
+    path.unlink()
