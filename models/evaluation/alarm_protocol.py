@@ -201,9 +201,11 @@ def _cache_path(
         digest.update(path.read_bytes())
     for record in records:
         runtime = runtime_of(record.block)
-        stat = record.path.with_suffix(".dat").stat()
         model = runtime.manifest.sha256 if runtime is not None else "none"
-        digest.update(f"{record.path.name} {stat.st_size} {model}\n".encode())
+        digest.update(f"{record.path.name} {record.alarm_type} {model}\n".encode())
+        digest.update(record.path.with_suffix(".hea").read_bytes())
+        for curves in sorted(record.path.parent.glob(f"{record.path.name}.[dm]at")):
+            digest.update(curves.read_bytes())
     return request.cache_dir / "alarm-features" / f"{digest.hexdigest()[:16]}.npz"
 
 
