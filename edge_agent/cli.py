@@ -180,13 +180,13 @@ def outbox(
 
     May be asked beside a running agent.
     """
-    from edge_agent.adapters.outbox import read_stats
+    from edge_agent.adapters.outbox_file import read_boots, read_stats
     from edge_agent.core.outbox_port import StorageError
 
     if state_dir is None:
         _end(ExitCode.USAGE, "which device? give --state-dir or EDGE_STATE_DIR")
     try:
-        stats = read_stats(state_dir)
+        stats, boots = read_stats(state_dir), read_boots(state_dir)
     except StorageError as error:
         _end(ExitCode.UNAVAILABLE, str(error))
     if as_json:
@@ -195,6 +195,7 @@ def outbox(
             "waiting": dict(stats.rows),
             "waiting_bytes": dict(stats.n_bytes),
             "gaps": stats.gaps,
+            "boots": boots,
         }
         print(json.dumps(found))
         return

@@ -173,3 +173,20 @@ def read_stats(folder: Path) -> OutboxStats:
     except sqlite3.Error as error:
         raise StorageError(f"the outbox {path} cannot be read: {error}") from error
     return OutboxStats(rows=rows, n_bytes=n_bytes, numbered=numbered, gaps=gaps)
+
+
+def read_boots(folder: Path) -> list[str]:
+    """Every life of the device that gave numbers, read beside a running agent.
+
+    Raises
+    ------
+    StorageError
+        There is no outbox, or it cannot be read.
+    """
+    path = folder / FILE_NAME
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)) as connection:
+            rows = connection.execute("SELECT DISTINCT boot_id FROM numbered").fetchall()
+    except sqlite3.Error as error:
+        raise StorageError(f"the outbox {path} cannot be read: {error}") from error
+    return [str(row[0]) for row in rows]
