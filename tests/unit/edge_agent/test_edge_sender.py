@@ -196,3 +196,17 @@ def test_of_several_statuses_only_the_newest_is_sent(link: MemoryLink, sender: S
     confirm(sender, link)
     sender.step(2)
     assert link.sent("status") == [b"one", b"three"]
+
+
+def test_held_lanes_wait_and_alerts_never_do(
+    outbox: MemoryOutbox, link: MemoryLink, sender: Sender
+) -> None:
+    put(outbox, Lane.FRAME, 0)
+    put(outbox, Lane.STRIP, 0)
+    put(outbox, Lane.ALERT, 0)
+    sender.hold(frozenset(Lane))
+    sender.step(0)
+    assert [topic.rsplit("/", 1)[1] for topic, _ in link.published] == ["alert"]
+    sender.hold(frozenset())
+    sender.step(1)
+    assert {topic.rsplit("/", 1)[1] for topic, _ in link.published} == {"alert", "strip", "frame"}
