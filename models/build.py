@@ -6,12 +6,19 @@ of the folds, and claims no figure of its own.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from models.cross_validation import TrainedFolds, TrainingRun, cut, train_folds, train_on_all
+from models.cross_validation import (
+    TrainedFolds,
+    TrainingRun,
+    cut,
+    final_epochs,
+    share_in_fits,
+    train_folds,
+    train_on_all,
+    write_fold_bundles,
+)
 from models.datasets.cache import windows_of
 from models.datasets.catalogue import recordings_of
 from models.datasets.recording import Recording
@@ -19,8 +26,7 @@ from models.datasets.windows import WindowTable, describe
 from models.evaluation.agreement import evaluate_agreement
 from models.evaluation.class_windows import evaluate_class_windows
 from models.evaluation.operating_points import choose_points, points_for_windows
-from models.evaluation.report import ProtocolReport
-from models.evaluation.shockable import evaluate_shockable
+from models.evaluation.report import ProtocolReport, flat
 from models.registry.bundle import BundleParts, golden_windows, write_bundle
 from models.registry.card import CARD_FILE, model_card
 from models.training.config import TrainingConfig
@@ -69,13 +75,12 @@ def build(request: BuildRequest) -> BuiltModel:
         The recordings are not where they should be.
     """
     run, config = request.run, request.run.config
-    folds = train_folds(cut(run), run)
-    reports = _reports(folds, config, f"{config.name}/{request.version}")
-    everything = windows_of(
-        [*recordings_of(run.data_dir, config.datasets), *request.verdicts], run.cache_dir
-    )
-    n_epochs = max(round(float(np.median(folds.best_epochs))), 1)
-    final = train_on_all(everything, n_epochs, run)
+    table = cut(run)
+    folds = train_folds(table, run)
+    _, shockable = write_fold_bundles(folds, table, run)
+    reports = _reports(folds, shockable.report, config, f"{config.name}/{request.version}")
+    everything = _everything(request)
+    final = train_on_all(everything, final_epochs(folds.best_epochs), run)
     manifest = write_bundle(
         BundleParts(
             name=config.name,
@@ -97,11 +102,23 @@ def build(request: BuildRequest) -> BuiltModel:
     return BuiltModel(manifest=manifest, reports=reports)
 
 
-def _reports(folds: TrainedFolds, config: TrainingConfig, model: str) -> dict[str, ProtocolReport]:
+def share_in_build(request: BuildRequest) -> None:
+    """The fits of `build`, for the processes that ``torchrun`` started besides the first."""
+    share_in_fits(cut(request.run), _everything(request), request.run)
+
+
+def _everything(request: BuildRequest) -> WindowTable:
+    recordings = recordings_of(request.run.data_dir, request.run.config.datasets)
+    return windows_of([*recordings, *request.verdicts], request.run.cache_dir)
+
+
+def _reports(
+    folds: TrainedFolds, shockable: ProtocolReport, config: TrainingConfig, model: str
+) -> dict[str, ProtocolReport]:
     points = points_for_windows(folds.int8, config.operating_points)
     return {
         "windows": evaluate_class_windows(folds.int8, points, model),
-        "shockable": evaluate_shockable(folds.int8, model),
+        "shockable": replace(shockable, model=model),
         "quantization": evaluate_agreement(
             folds.int8,
             folds.fp32,
@@ -118,8 +135,8 @@ def _metrics(
 ) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for protocol, report in reports.items():
-        for name, value in report.metrics.items():
-            metrics[f"{protocol}.{name}"] = float(value)
+        for name, value in flat(report.metrics).items():
+            metrics[f"{protocol}.{name}"] = value
         for name, (low, high) in report.confidence.items():
             metrics[f"{protocol}.{name}.low"] = float(low)
             metrics[f"{protocol}.{name}.high"] = float(high)

@@ -85,11 +85,12 @@ def train(
     json: JsonFlag = False,
 ) -> None:
     """Cross-validate, train on everything, quantize, and write a bundle that can be published."""
-    from models.build import BuildRequest, build
+    from models.build import BuildRequest, build, share_in_build
     from models.console import ConsoleProgress
     from models.cross_validation import TrainingRun
     from models.datasets.verdicts import load_verdicts, verdict_recordings
     from models.training.config import load_config, named_config
+    from models.training.devices import process_group
 
     settings = _settings()
     chosen = load_config(named_config("smoke" if smoke else config))
@@ -97,22 +98,23 @@ def train(
     judged = verdict_recordings(load_verdicts(url)) if url else []
     number = version or _next_version(settings)
     bundle_dir = out or Path("out") / "models" / chosen.name / str(number)
-    with ConsoleProgress() as progress:
-        run = TrainingRun(
-            config=chosen,
-            data_dir=data or settings.data_dir,
-            cache_dir=settings.cache_dir,
-            progress=progress,
+    with process_group() as placement, ConsoleProgress() as progress:
+        request = BuildRequest(
+            run=TrainingRun(
+                config=chosen,
+                data_dir=data or settings.data_dir,
+                cache_dir=settings.cache_dir,
+                progress=progress,
+            ),
+            bundle_dir=bundle_dir,
+            version=number,
+            created_time_ns=time.time_ns(),
+            verdicts=judged,
         )
-        built = build(
-            BuildRequest(
-                run=run,
-                bundle_dir=bundle_dir,
-                version=number,
-                created_time_ns=time.time_ns(),
-                verdicts=judged,
-            )
-        )
+        if not placement.is_first:
+            share_in_build(request)
+            return
+        built = build(request)
     shockable = built.reports["shockable"]
     _say(
         {

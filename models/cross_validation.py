@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,17 +15,26 @@ from models.datasets.cache import windows_of
 from models.datasets.catalogue import recordings_of
 from models.datasets.folds import patient_folds
 from models.datasets.windows import WindowTable
-from models.evaluation.harness import FoldBundles, FoldTrainer
+from models.evaluation.harness import EvaluationRequest, FoldBundles, FoldTrainer
 from models.evaluation.judgement import Judgement, judge_by_folds
 from models.evaluation.operating_points import points_without
-from models.evaluation.shockable import shockable_point_without
-from models.registry.bundle import BundleParts, golden_windows, runtime_of_graph, write_bundle
+from models.evaluation.outcome import Outcome
+from models.evaluation.shockable_protocol import judged_records, outcome_of, points_of_folds
+from models.registry.bundle import (
+    BundleParts,
+    golden_windows,
+    runtime_of_graph,
+    write_bundle,
+    write_manifest,
+)
 from models.training.config import TrainingConfig
-from wardstream.contracts.model_manifest import RHYTHM_CLASSES
-from wardstream.inference.port import RhythmRuntime
+from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ModelManifest
+from wardstream.inference.bundle import read_manifest
+from wardstream.inference.port import ModelRefusedError, RhythmRuntime
 
 if TYPE_CHECKING:
     from models.quantization.choice import QuantizedGraph
+    from models.training.fit import FitTask
 
 
 class BuildProgress(Protocol):
@@ -92,24 +102,15 @@ def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
     stop.
     """
     # torch and the ONNX tools are needed here and nowhere on the way to a signature.
-    from models.training.fit import FitTask, fit, logits_of
+    from models.training.fit import fit, logits_of
 
     config = run.config
     fold_of = patient_folds(table.class_counts(), config.n_folds, config.seed)
-    of_window = np.array([fold_of[patient] for patient in table.patients])[table.rows["recording"]]
     fp32 = np.zeros((len(table), len(RHYTHM_CLASSES)), dtype=np.float32)
     graphs: list[QuantizedGraph] = []
     best_epochs: list[int] = []
-    for fold in range(config.n_folds):
-        watched = _watched(fold, config)
-        task = FitTask(
-            table=table,
-            train=np.flatnonzero((of_window != fold) & (of_window != watched)),
-            validation=np.flatnonzero(of_window == watched),
-            n_epochs=config.fit.n_epochs,
-            seed=config.seed + fold,
-            checkpoint=run.folder / f"fold-{fold}.pt",
-        )
+    of_window = _fold_of_window(table, config)
+    for fold, task in enumerate(_fold_tasks(table, run)):
         stage = f"fold {fold + 1} of {config.n_folds}"
         result = fit(task, config, _augmenter(run), _teller(run.progress, stage))
         held_out = np.flatnonzero(of_window == fold)
@@ -131,6 +132,62 @@ def train_folds(table: WindowTable, run: TrainingRun) -> TrainedFolds:
     )
 
 
+def _fold_of_window(table: WindowTable, config: TrainingConfig) -> NDArray[np.intp]:
+    fold_of = patient_folds(table.class_counts(), config.n_folds, config.seed)
+    by_recording = np.array([fold_of[patient] for patient in table.patients])
+    return np.asarray(by_recording[table.rows["recording"]])
+
+
+def _fold_tasks(table: WindowTable, run: TrainingRun) -> Iterator[FitTask]:
+    from models.training.fit import FitTask
+
+    config, of_window = run.config, _fold_of_window(table, run.config)
+    for fold in range(config.n_folds):
+        watched = _watched(fold, config)
+        yield FitTask(
+            table=table,
+            train=np.flatnonzero((of_window != fold) & (of_window != watched)),
+            validation=np.flatnonzero(of_window == watched),
+            n_epochs=config.fit.n_epochs,
+            seed=config.seed + fold,
+            checkpoint=run.folder / f"fold-{fold}.pt",
+        )
+
+
+def _task_of_all(table: WindowTable, n_epochs: int, run: TrainingRun) -> FitTask:
+    from models.training.fit import FitTask
+
+    return FitTask(
+        table=table,
+        train=np.arange(len(table)),
+        validation=np.zeros(0, dtype=np.intp),
+        n_epochs=n_epochs,
+        seed=run.config.seed + run.config.n_folds,
+        checkpoint=run.folder / "final.pt",
+    )
+
+
+def share_in_fits(table: WindowTable, everything: WindowTable, run: TrainingRun) -> None:
+    """Every fit of a build, for a process that gives its GPU to them and does nothing else.
+
+    Parameters
+    ----------
+    table, everything : WindowTable
+        What the folds, and what the final network, learn from.
+    run : TrainingRun
+        The same as that of the first process.
+    """
+    from models.training.fit import fit
+
+    epochs = [fit(task, run.config, _augmenter(run)).best_epoch for task in _fold_tasks(table, run)]
+    fit(_task_of_all(everything, final_epochs(epochs), run), run.config, _augmenter(run))
+
+
+def final_epochs(best_epochs: Sequence[int]) -> int:
+    """How long the final network learns: as long as those of the folds did."""
+    return max(round(float(np.median(best_epochs))), 1)
+
+
 def _watched(fold: int, config: TrainingConfig) -> int:
     # With two folds nothing is left to watch.
     if config.fit.patience_epochs == 0 or config.n_folds == 2:
@@ -140,19 +197,11 @@ def _watched(fold: int, config: TrainingConfig) -> int:
 
 def train_on_all(table: WindowTable, n_epochs: int, run: TrainingRun) -> QuantizedGraph:
     """The quantized graph of a network that learned from every patient of `table`."""
-    from models.training.fit import FitTask, fit
+    from models.training.fit import fit
 
-    everyone = np.arange(len(table))
-    task = FitTask(
-        table=table,
-        train=everyone,
-        validation=np.zeros(0, dtype=np.intp),
-        n_epochs=n_epochs,
-        seed=run.config.seed + run.config.n_folds,
-        checkpoint=run.folder / "final.pt",
-    )
+    task = _task_of_all(table, n_epochs, run)
     result = fit(task, run.config, _augmenter(run), _teller(run.progress, "final model"))
-    return _quantized(result.network, table, everyone, run.config)
+    return _quantized(result.network, table, task.train, run.config)
 
 
 def fold_trainer(config: TrainingConfig, progress: BuildProgress) -> FoldTrainer:
@@ -165,25 +214,66 @@ def fold_trainer(config: TrainingConfig, progress: BuildProgress) -> FoldTrainer
         run = TrainingRun(config=config, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
         table = cut(run)
         folds = train_folds(table, run)
-        golden = golden_windows(table, config.seed, config.network.n_leads)
-        folders: list[Path] = []
-        for fold, graph in enumerate(folds.graphs):
-            folders.append(run.folder / f"fold-{fold}")
-            parts = BundleParts(
-                name=config.name,
-                version=1,
-                graph=graph.int8,
-                original=graph.fp32,
-                golden_inputs=golden,
-                operating_points=points_without(folds.int8, config.operating_points, fold),
-                shockable_operating_point=shockable_point_without(folds.int8, fold),
-                created_time_ns=0,
-                training_data=dict(table.digests),
-            )
-            write_bundle(parts, folders[-1])
-        return FoldBundles(name=config.name, fold_of=folds.fold_of, bundle_dirs=tuple(folders))
+        return _bundles_there(folds, run) or write_fold_bundles(folds, table, run)[0]
 
     return train
+
+
+def write_fold_bundles(
+    folds: TrainedFolds, table: WindowTable, run: TrainingRun
+) -> tuple[FoldBundles, Outcome]:
+    """A bundle for each fold beside its checkpoint, and what they score under ``shockable``.
+
+    The point of that decision is chosen on whole records judged as at the bed, so the bundles are
+    written without it first.
+    """
+    config = run.config
+    golden = golden_windows(table, config.seed, config.network.n_leads)
+    manifests: list[ModelManifest] = []
+    bundles = _bundles_of(folds, run)
+    for fold, (graph, folder) in enumerate(zip(folds.graphs, bundles.bundle_dirs, strict=True)):
+        parts = BundleParts(
+            name=config.name,
+            version=1,
+            graph=graph.int8,
+            original=graph.fp32,
+            golden_inputs=golden,
+            operating_points=points_without(folds.int8, config.operating_points, fold),
+            created_time_ns=0,
+            training_data=dict(table.digests),
+        )
+        manifests.append(write_bundle(parts, folder))
+    request = EvaluationRequest(
+        data_dir=run.data_dir,
+        cross_validate=True,
+        cache_dir=run.cache_dir,
+        progress=lambda done, total, what: run.progress.step("shockable", done, total, what),
+        fold_bundles=lambda data_dir, cache_dir: bundles,
+    )
+    judged, models = judged_records(request)
+    points = points_of_folds(judged, models.fold_of)
+    for fold, (manifest, folder) in enumerate(zip(manifests, bundles.bundle_dirs, strict=True)):
+        write_manifest(replace(manifest, shockable_operating_point=points.get(fold)), folder)
+    return bundles, outcome_of(request, judged, models)
+
+
+def _bundles_of(folds: TrainedFolds, run: TrainingRun) -> FoldBundles:
+    folders = tuple(run.folder / f"fold-{fold}" for fold in range(len(folds.graphs)))
+    return FoldBundles(name=run.config.name, fold_of=folds.fold_of, bundle_dirs=folders)
+
+
+def _bundles_there(folds: TrainedFolds, run: TrainingRun) -> FoldBundles | None:
+    # Judging every record anew takes minutes: bundles of the same graphs are taken as they are.
+    bundles = _bundles_of(folds, run)
+    for graph, folder in zip(folds.graphs, bundles.bundle_dirs, strict=True):
+        try:
+            manifest = read_manifest(folder)
+        except ModelRefusedError:
+            return None
+        is_same = manifest.sha256 == sha256(graph.int8).hexdigest()
+        if not is_same or manifest.shockable_operating_point is None:
+            return None
+    return bundles
 
 
 def cut(run: TrainingRun) -> WindowTable:

@@ -13,14 +13,9 @@ from wardstream.alerting.detection import RhythmSigns
 from wardstream.contracts.errors import TransientError
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ModelManifest
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
+from wardstream.inference.leads import MIN_SHARE_PRESENT, SHORT_RULE, answer_to, question_of
 from wardstream.inference.port import RhythmRuntime
 from wardstream.kernels.windows import WINDOW_S, WINDOW_SAMPLES, normalise_window
-
-MIN_SHARE_PRESENT: Final = 0.5
-"""A window with fewer of its samples is not judged: zeros would look like asystole."""
-
-SHORT_RULE: Final = (6, 8)
-"""Hits of hops for an alert: 2 s."""
 
 LONG_RULE: Final = (18, 20)
 """The same where a pulse contradicts: 5 s."""
@@ -32,7 +27,7 @@ _HALF_WINDOW_NS: Final = round(WINDOW_S * NS_PER_S / 2)
 T = TypeVar("T")
 
 Questions = Generator[NDArray[np.float32], NDArray[np.float32] | None, T]
-"""Yields windows, shape (n, 1, 1000), is sent answers, shape (n, n_classes), or None."""
+"""Yields windows, shape (n, channels, 1000), is sent answers, shape (n, n_classes), or None."""
 
 
 def answered(
@@ -127,16 +122,21 @@ class RhythmJudge:
         if self._runtime is None:
             self.n_unjudged += 1
             return None
-        windows = np.empty((len(leads), 1, WINDOW_SAMPLES), dtype=np.float32)
+        manifest = self._runtime.manifest
+        n_channels = manifest.inputs[0].shape[0]
+        windows = np.empty((len(leads), WINDOW_SAMPLES), dtype=np.float32)
         used: list[float] = []
         for lead, weight in zip(leads, weights.tolist(), strict=True):
-            share = normalise_window(lead, windows[len(used), 0], self._scratch)
+            share = normalise_window(
+                lead, windows[len(used)], self._scratch, manifest.preprocessing
+            )
             if weight > 0 and share >= MIN_SHARE_PRESENT:
                 used.append(weight)
         if not used:
             self.n_unusable += 1
             return None
-        answers = yield windows[: len(used)]
+        worth = np.asarray(used)
+        answers = yield question_of(windows[None, : len(used)], worth, n_channels)
         if answers is None:
             # Given up for now: until it answers again the rules alarm alone, and say so.
             self._answers = False
@@ -144,10 +144,9 @@ class RhythmJudge:
             return None
         self._answers = True
         self.n_judged += 1
-        fused = np.asarray(used) @ answers / sum(used)
-        classes = self._runtime.manifest.classes
+        (fused,) = answer_to(answers, worth, n_channels).tolist()
         self.last = RhythmVerdict(
-            probabilities=dict(zip(classes, fused.tolist(), strict=True)), n_leads=len(used)
+            probabilities=dict(zip(manifest.classes, fused, strict=True)), n_leads=len(used)
         )
         return self.last
 

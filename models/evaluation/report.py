@@ -1,12 +1,29 @@
 """What every protocol answers, as JSON that can be read again."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from models.evaluation.intervals import Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One of the worst cases.
+
+    Attributes
+    ----------
+    caption : str
+        What went wrong, and where.
+    image : str
+        Its strip, a path within the bundle.
+    """
+
+    caption: str
+    image: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +47,8 @@ class ProtocolReport:
         ``[windows, patients]`` a figure rests on.
     folds : list of list of str
         Patients of each fold.
+    failures : list of Failure
+        Worst cases with a picture, where the report was kept with a bundle.
     """
 
     protocol: str
@@ -40,6 +59,7 @@ class ProtocolReport:
     confidence: dict[str, Any] = field(default_factory=dict[str, Any])
     support: dict[str, Any] = field(default_factory=dict[str, Any])
     folds: list[list[str]] = field(default_factory=list[list[str]])
+    failures: list[Failure] = field(default_factory=list[Failure])
 
     def add(self, name: str, rate: Rate) -> None:
         """Record `rate` under `name`; figures that do not exist are left out, not made up."""
@@ -65,3 +85,14 @@ class ProtocolReport:
             count = f"  {support[0]} windows, {support[1]} patients" if support else ""
             lines.append(f"  {name:<28}{value:8.4f}{interval}{count}")
         return "\n".join(lines)
+
+
+def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of `metrics`, those of tables within it named ``table.name``."""
+    found: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            found |= flat(cast("Mapping[str, Any]", value), f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            found[f"{prefix}{name}"] = float(value)
+    return found

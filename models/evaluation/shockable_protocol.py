@@ -2,7 +2,8 @@
 
 clinical.md section 4: windows that lie in one rhythm label; noise and the 4 s around a change
 of rhythm left out; VF, VFL and VT above 150 /min are shockable, slower VT is neither. All
-windows are decided and written, labelled or not; leads are judged alike and averaged.
+windows are decided and written, labelled or not. The decision is the bed's: all leads together,
+every 0.25 s, and six of the last eight of those (`ShockableBelief`); it looks back only.
 """
 
 import math
@@ -36,7 +37,6 @@ from models.evaluation.shockable import (
     SPECIFICITY,
     TRANSITION_S,
     rate_per_min,
-    shockable_score,
 )
 from models.evaluation.statistics import (
     cluster_bootstrap,
@@ -49,11 +49,19 @@ from models.evaluation.statistics import (
 )
 from models.settings import SHIPPED_BUNDLE
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
+from wardstream.inference.leads import (
+    MIN_SHARE_PRESENT,
+    ShockableBelief,
+    answer_to,
+    question_of,
+    shockable_score,
+)
 from wardstream.inference.port import RhythmRuntime
 from wardstream.inference.registry import load_runtime
-from wardstream.kernels.windows import WINDOW_S, record_windows
+from wardstream.kernels.windows import HOP_S, WINDOW_S, RecordWindows, record_windows
 
 STEP_S: Final = 1.0
+_BATCH: Final = 64
 _DEFAULT_POINT: Final = 0.5
 
 
@@ -68,7 +76,7 @@ class JudgedRecord:
     start_s : ndarray of float64
         Begin of each window.
     score : ndarray of float64
-        Probability of vt or vf, mean over leads; NaN where no lead was present.
+        Belief at its end, from the probability of vt or vf; NaN where no lead was present.
     rhythm : ndarray of str
         The one label a window lies in, away from its changes; empty elsewhere.
     rate : ndarray of float64
@@ -103,26 +111,41 @@ class JudgedRecord:
 
 def evaluate_shockable_windows(request: EvaluationRequest) -> Outcome:
     """Run the protocol."""
+    return outcome_of(request, *judged_records(request))
+
+
+def judged_records(request: EvaluationRequest) -> tuple["list[JudgedRecord]", "Models"]:
+    """Every record judged by the model of `request`, or of its fold, and those models."""
     recordings = [
         recording
         for name in DATASETS
         if (request.data_dir / name).is_dir()
         for recording in READERS[name](request.folder(name))
     ]
-    models = _Models(request)
+    models = Models(request)
     judged: list[JudgedRecord] = []
     for i, recording in enumerate(recordings):
-        runtime, point = models.of(recording.patient_id)
-        judged.append(judge_record(recording, runtime, point))
+        judged.append(judge_record(recording, *models.of(recording.patient_id)))
         request.progress(i + 1, len(recordings), f"{recording.dataset}/{recording.record}")
     if models.has_folds:
-        judged = with_points_of_other_folds(judged, models.fold_of)
+        points = points_of_folds(judged, models.fold_of)
+        judged = [
+            replace(record, point=points[models.fold_of(record.recording.patient_id)])
+            for record in judged
+        ]
+    return judged, models
+
+
+def outcome_of(
+    request: EvaluationRequest, judged: Sequence["JudgedRecord"], models: "Models"
+) -> Outcome:
+    """Figures, predictions and the worst cases of `judged`."""
     report = ProtocolReport(
         protocol="shockable",
         model=models.name,
         cross_validated=request.cross_validate,
         n_records=len(judged),
-        folds=models.fold_lists(sorted({r.patient_id for r in recordings})),
+        folds=models.fold_lists(sorted({record.recording.patient_id for record in judged})),
     )
     _figures(report, judged)
     score = np.concatenate([record.score[record.counts] for record in judged])
@@ -140,7 +163,8 @@ def evaluate_shockable_windows(request: EvaluationRequest) -> Outcome:
 
 _NOTES: Final = (
     (
-        "All 4 s windows at 1 s steps, streaming preprocessing, leads averaged. Scored are those "
+        "All 4 s windows at 1 s steps, streaming preprocessing, all leads together; a window is "
+        "shockable where six of the eight hops up to its end are, as at the bed. Scored are those "
         "wholly in one label and 4 s from its changes. VT is rapid above 150 /min by "
         "autocorrelation of the window. The point is the manifest's; with folds, chosen on the "
         "other folds."
@@ -148,8 +172,8 @@ _NOTES: Final = (
 )
 
 
-class _Models:
-    # Who judges whom: the bundle for all, or each fold's.
+class Models:
+    """Who judges whom: the bundle for all, or each fold's."""
 
     def __init__(self, request: EvaluationRequest) -> None:
         self._fold_of: dict[str, int] = {}
@@ -168,16 +192,20 @@ class _Models:
 
     @property
     def has_folds(self) -> bool:
+        """Whether there is more than one."""
         return len(self._runtimes) > 1
 
     def fold_of(self, patient: str) -> int:
+        """Fold that did not learn from `patient`; 0 for one in no fold."""
         return self._fold_of.get(patient, 0)
 
     def of(self, patient: str) -> tuple[RhythmRuntime, float]:
+        """Model and point that judge `patient`."""
         fold = self.fold_of(patient)
         return self._runtimes[fold], self._points[fold]
 
     def fold_lists(self, patients: Sequence[str]) -> list[list[str]]:
+        """`patients` by fold; empty without folds."""
         if len(self._runtimes) == 1:
             return []
         lists: list[list[str]] = [[] for _ in self._runtimes]
@@ -186,51 +214,64 @@ class _Models:
         return lists
 
 
-def with_points_of_other_folds(
+def points_of_folds(
     judged: Sequence[JudgedRecord], fold_of: Callable[[str], int]
-) -> list[JudgedRecord]:
-    """`judged` with the point of each record chosen without its own fold."""
+) -> dict[int, float]:
+    """The point of each fold at `SPECIFICITY`, chosen on the records of the others."""
     folds = [fold_of(record.recording.patient_id) for record in judged]
     points: dict[int, float] = {}
-    for fold in set(folds):
+    for fold in sorted(set(folds)):
         negative = [
             record.score[record.counts & ~record.truth & np.isfinite(record.score)]
             for record, own in zip(judged, folds, strict=True)
             if own != fold
         ]
-        scores = np.concatenate(negative).astype(np.float32)
-        points[fold] = point_at_specificity(scores, SPECIFICITY)
-    return [replace(record, point=points[fold]) for record, fold in zip(judged, folds, strict=True)]
+        scores = np.concatenate(negative) if negative else np.zeros(0)
+        points[fold] = point_at_specificity(scores.astype(np.float32), SPECIFICITY)
+    return points
 
 
 def judge_record(recording: Recording, runtime: RhythmRuntime, point: float) -> JudgedRecord:
-    """Every window of `recording`, decided with the model `runtime`."""
+    """Every window of `recording`, decided with the model `runtime` as the bed decides."""
     signal = recording.read()
     leads = [
-        record_windows(lead, signal.sampling_rate_hz, hop_s=STEP_S) for lead in signal.samples_mv
+        record_windows(lead, signal.sampling_rate_hz, preprocessing=runtime.manifest.preprocessing)
+        for lead in signal.samples_mv
     ]
-    start_s = leads[0].end_time_s - WINDOW_S
-    columns = [RHYTHM_CLASSES.index(name) for name in runtime.manifest.classes]
-    total, weight = np.zeros(len(start_s)), np.zeros(len(start_s))
-    for lead in leads:
-        probability = np.zeros((len(start_s), len(RHYTHM_CLASSES)), dtype=np.float32)
-        for begin in range(0, len(start_s), 64):
-            answers = runtime.infer(lead.windows[begin : begin + 64])
-            probability[begin : begin + 64, columns] = answers
-        usable = lead.share_present >= 0.5
-        total += np.where(usable, shockable_score(probability), 0.0)
-        weight += usable
-    with np.errstate(invalid="ignore", divide="ignore"):
-        score = total / weight
+    every = round(STEP_S / HOP_S)
+    start_s = leads[0].end_time_s[::every] - WINDOW_S
+    hops = _scores_of_hops(leads, runtime)
+    belief = ShockableBelief()
+    score = np.array([belief.push(value) for value in np.nan_to_num(hops).tolist()])
+    score[np.isnan(hops)] = np.nan
     rhythm = window_labels(recording.spans, start_s)
     return JudgedRecord(
         recording=recording,
         start_s=start_s,
-        score=score,
+        score=score[::every],
         rhythm=rhythm,
-        rate=_rates(leads[0].windows[:, 0], rhythm == "VT"),
+        rate=_rates(leads[0].windows[::every, 0], rhythm == "VT"),
         point=point,
     )
+
+
+def _scores_of_hops(leads: Sequence[RecordWindows], runtime: RhythmRuntime) -> NDArray[np.float64]:
+    # The model's score at every hop of the bed; NaN where no lead was present.
+    n_channels = runtime.manifest.inputs[0].shape[0]
+    columns = [RHYTHM_CLASSES.index(name) for name in runtime.manifest.classes]
+    usable = np.stack([lead.share_present >= MIN_SHARE_PRESENT for lead in leads], axis=1)
+    score = np.full(len(usable), np.nan)
+    for chosen in np.unique(usable, axis=0):
+        used = [lead for lead, is_used in zip(leads, chosen, strict=True) if is_used]
+        hops = np.flatnonzero((usable == chosen).all(axis=1))
+        for begin in range(0, len(hops) if used else 0, _BATCH):
+            batch, worth = hops[begin : begin + _BATCH], np.ones(len(used))
+            windows = np.concatenate([lead.windows[batch] for lead in used], axis=1)
+            answers = runtime.infer(question_of(windows, worth, n_channels))
+            probability = np.zeros((len(batch), len(RHYTHM_CLASSES)), dtype=np.float32)
+            probability[:, columns] = answer_to(answers, worth, n_channels)
+            score[batch] = shockable_score(probability)
+    return score
 
 
 def window_labels(spans: Sequence[LabelledSpan], start_s: NDArray[np.float64]) -> NDArray[np.str_]:
@@ -261,6 +302,8 @@ def _figures(report: ProtocolReport, judged: Sequence[JudgedRecord]) -> None:
     tp, fp, tn, fn = rows.sum(axis=0)
     report.metrics.update(present({"se": ratio(tp, tp + fn), "sp": ratio(tn, tn + fp)}))
     report.metrics["point"] = float(np.median([record.point for record in judged]))
+    report.support["se"] = [int(tp + fn), int((sums[:, [0, 3]].sum(axis=1) > 0).sum())]
+    report.support["sp"] = [int(tn + fp), int((sums[:, [1, 2]].sum(axis=1) > 0).sum())]
     for name, statistic in (("se", sensitivity_of), ("sp", specificity_of)):
         if (limits := ends(cluster_bootstrap(sums, statistic))) is not None:
             report.confidence[name] = limits

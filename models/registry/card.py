@@ -43,13 +43,15 @@ def model_card(manifest: ModelManifest, reports: Mapping[str, ProtocolReport]) -
         (f"Made {created:%Y-%m-%d}; `{manifest.artifact}`, {manifest.n_bytes} bytes, sha256 "
         f"`{manifest.sha256}`. Written by `python -m models train`; do not edit."),
         "",
-        ("**Intended use.** Advises the alert engine of a bedside agent which rhythm a 4 s window "
-        "of one ECG lead shows. It never silences an alarm, and rules on beats alarm without it. "
+        ("**Intended use.** Advises the alert engine of a bedside agent which rhythm the last 4 s of "
+        "its ECG leads show. It never silences an alarm, and rules on beats alarm without it. "
         "Not a medical device; not for use on patients."),
         "",
         f"**Input.** {manifest.inputs[0].shape} at {manifest.inputs[0].sampling_rate_hz:g} Hz, "
         f"preprocessing `{manifest.preprocessing}`, a window every {manifest.hop_s:g} s. "
-        "**Output.** Probabilities of " + ", ".join(manifest.classes) + ".",
+        + _channels(manifest)
+        + "**Output.** Probabilities of " + ", ".join(manifest.classes)
+        + "".join(f"; `{spec.name}` {spec.shape}" for spec in manifest.outputs[1:]) + ".",
         "",
         "## Learned from",
         "",
@@ -65,6 +67,16 @@ def model_card(manifest: ModelManifest, reports: Mapping[str, ProtocolReport]) -
     if "quantization" in reports:
         lines += _quantization(reports["quantization"])
     return "\n".join([*lines, *_limits(manifest, reports), ""])
+
+
+def _channels(manifest: ModelManifest) -> str:
+    channels = manifest.inputs[0].channels
+    if len(channels) < 2:
+        return ""
+    return (
+        f"Channels {', '.join(channels)}: any leads in any order; a missing one is all zeros, which "
+        "the network sees and leaves out. "
+    )
 
 
 def _class_table(manifest: ModelManifest, report: ProtocolReport) -> list[str]:
@@ -94,17 +106,24 @@ def _shockable_table(report: ProtocolReport) -> list[str]:
         "",
         "## Shockable or not (VF, flutter, VT above 150/min; vfdb, cudb, mitdb)",
         "",
-        "Share decided right, 4 s windows, noise and 4 s around changes of rhythm left out.",
+        (
+            "Share decided right of 4 s windows at 1 s steps, by the decision of the bed at their "
+            "end; noise and 4 s around changes of rhythm left out."
+        ),
         "",
         "| | right | windows (patients) |",
         "|---|---|---|",
     ]
-    for name in report.support:
-        label = {"se": "**all shockable (Se)**", "sp": "**all others (Sp)**"}.get(
-            name, name.removeprefix("per_rhythm.")
+    for name, label in (("se", "**all shockable (Se)**"), ("sp", "**all others (Sp)**")):
+        if name in report.metrics:
+            n_windows, n_patients = report.support[name]
+            lines.append(f"| {label} | {_figure(report, name)} | {n_windows} ({n_patients}) |")
+    for group, found in report.metrics.get("per_rhythm", {}).items():
+        right, interval = 100 * found["share_right"], found.get("interval")
+        shown = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
+        lines.append(
+            f"| {group} | {right:.1f}{shown} | {found['n_windows']} ({found['n_patients']}) |"
         )
-        support = report.support[name]
-        lines.append(f"| {label} | {_figure(report, name)} | {support[0]} ({support[1]}) |")
     return lines
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from models.datasets.labels import admissible_bits, everything_but
+from models.datasets.labels import LabelledSpan, admissible_bits, everything_but
 from models.datasets.windows import ROW, WindowTable
 from models.evaluation.class_windows import auc, evaluate_class_windows
 from models.evaluation.gates import Gates, Limit, limit_reasons, load_gates
@@ -17,7 +17,8 @@ from models.evaluation.operating_points import (
     point_at_specificity,
     points_for_windows,
 )
-from models.evaluation.shockable import evaluate_shockable, rate_per_min
+from models.evaluation.shockable import rate_per_min
+from models.evaluation.shockable_protocol import window_labels
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
 
 
@@ -113,10 +114,14 @@ def test_the_rate_of_a_regular_window_is_found(per_min: int) -> None:
 
 
 def test_windows_near_a_change_of_rhythm_do_not_count_as_shockable_or_not() -> None:
-    found = judgement([("sinus_like",)] * 4, np.zeros((4, 7)), [0, 0, 1, 1])
-    found.table.rows["transition_s"] = [3.9, 4.0, 1e6, 0.0]
-    report = evaluate_shockable(found, "m")
-    assert report.support["sp"][0] == 2
+    spans = [
+        LabelledSpan(start_s=0.0, end_s=20.0, rhythm="N", admissible=("sinus_like",), opens=False),
+        LabelledSpan(start_s=20.0, end_s=40.0, rhythm="VF", admissible=("vf",), closes=False),
+    ]
+    labels = window_labels(spans, np.arange(0.0, 37.0))
+    assert labels[:13].tolist() == ["N"] * 13  # ends at 16 s at the latest
+    assert not any(labels[13:24])
+    assert labels[24:].tolist() == ["VF"] * 13
 
 
 def test_a_gate_refuses_a_figure_that_is_not_stated() -> None:
