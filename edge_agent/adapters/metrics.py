@@ -51,6 +51,12 @@ class AgentCollector(Collector):
             yield CounterMetricFamily(
                 f"wardstream_edge_{name}", name.replace("_", " "), value=value
             )
+        happened = CounterMetricFamily(
+            "wardstream_edge_source_events", "what happened to the source", labels=["kind"]
+        )
+        for kind, count in m.source_events.items():
+            happened.add_metric([kind], count)
+        yield happened
         for name, by_lane in (("rows", stats.rows), ("bytes", stats.n_bytes)):
             family = GaugeMetricFamily(
                 f"wardstream_edge_outbox_{name}", f"{name} that wait", labels=["lane"]

@@ -14,7 +14,14 @@ from edge_agent.adapters.optional import import_driver
 from edge_agent.adapters.playback import Clocks
 from edge_agent.bootstrap.live_sources import make_driver
 from edge_agent.core.arrivals import WaveformArrival
-from edge_agent.core.ports import Packet, SourceEventKind, UnreadableSourceError
+from edge_agent.core.ports import (
+    Measurements,
+    Packet,
+    SourceEventKind,
+    UnreadableSourceError,
+)
+from edge_agent.services.acquisition import Acquisition
+from edge_agent.services.bedside import Bedside
 from edge_agent.settings.sources import (
     Hl7Settings,
     Live,
@@ -235,3 +242,45 @@ def test_every_kind_of_settings_makes_its_driver_and_no_name_holds_a_secret(
 def test_a_library_that_is_missing_says_what_to_install() -> None:
     with pytest.raises(ConfigurationError, match=r"pip install 'wardstream\[drivers\]'"):
         import_driver("no_such_driver_library")
+
+
+async def test_what_happens_to_a_source_is_logged_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    inbox = Inbox(time.time_ns)
+    live = source(ScriptedDriver(), inbox)
+    inbox.refuse("lead 1", "no unit is stated")
+    measurements = Measurements()
+    bedside = Bedside(
+        judge=NoJudge(),
+        snapshot=bytes,
+        annunciate=lambda _: None,
+        store=NoStore(),
+        clock_ns=time.time_ns,
+        measurements=measurements,
+    )
+    stop = asyncio.Event()
+    async with Acquisition(live, bedside, ticks_by_data=False) as acquisition:
+        running = asyncio.create_task(acquisition.run(stop))
+        for _ in range(100):
+            if measurements.source_events:
+                break
+            await asyncio.sleep(0.02)
+        stop.set()
+        await running
+    assert measurements.source_events == {"quarantined": 1}
+    assert "lead 1: no unit is stated" in caplog.text
+
+
+class NoJudge:
+    """Nobody judges: this test is about what is beside the samples."""
+
+    def observe(self, _: object) -> None:
+        """Nothing."""
+
+
+class NoStore:
+    """Nothing is kept."""
+
+    def submit(self, *_: object, **__: object) -> None:
+        """Nothing."""
