@@ -12,12 +12,15 @@ from fastapi import FastAPI
 
 from cloud_api.adapters.command_store import PostgresCommands
 from cloud_api.adapters.database import KeptConnection, StorePool
+from cloud_api.adapters.escalation_store import PostgresEscalations
 from cloud_api.adapters.intake_store import PostgresIntakeStore
 from cloud_api.adapters.journal import JournalBell, PostgresJournal
 from cloud_api.adapters.model_repository import DiskModelRepository
 from cloud_api.adapters.mqtt_link import BrokerAddress, MqttLink
+from cloud_api.adapters.order_store import PostgresOrders
 from cloud_api.adapters.passwords import Argon2Passwords
 from cloud_api.adapters.read_store import PostgresReads
+from cloud_api.adapters.signatures import OrderSigner
 from cloud_api.adapters.staff_store import PostgresStaff
 from cloud_api.adapters.tokens import SessionTokens
 from cloud_api.adapters.ward_store import PostgresWard
@@ -26,15 +29,18 @@ from cloud_api.http.app import create_app
 from cloud_api.http.parts import ApiParts, Readiness
 from cloud_api.services.alert_desk import AlertDesk
 from cloud_api.services.bell import BellListener
+from cloud_api.services.escalation import EscalationDesk
 from cloud_api.services.fanout import FanOut, LinkHealth
 from cloud_api.services.first_users import FirstUser, FirstUsers
 from cloud_api.services.intake import AlertIntake
 from cloud_api.services.metrics import ApiMetrics
+from cloud_api.services.order_desk import OrderDesk
 from cloud_api.services.sign_in import SignInDesk
 from cloud_api.services.supervisor import Service
 from cloud_api.services.ward_watch import WardWatch
 from cloud_api.services.web_server import WebServer
 from cloud_api.settings import CloudSettings
+from wardstream.alerting.escalation import EscalationPolicy, Step
 from wardstream.contracts.topics import ALERT, GAP, STATUS, STRIP
 
 STATIC_DIR: Final = Path(__file__).parent / "web" / "static"
@@ -115,6 +121,13 @@ def build(settings: CloudSettings) -> CloudApi:
         boot_id=boot_id,
         silence_s=settings.silence_s,
     )
+    signer = None if settings.orders_key is None else OrderSigner(settings.orders_key)
+    orders = OrderDesk(
+        PostgresOrders(pool), link, signer, clock=clock, new_id=new_id, lease_s=settings.lease_s
+    )
+    escalations = EscalationDesk(
+        PostgresEscalations(pool, boot_id), _policy(settings), clock=clock, ring=fan_out.ring
+    )
     desk = AlertDesk(
         PostgresCommands(pool, boot_id),
         link,
@@ -122,6 +135,7 @@ def build(settings: CloudSettings) -> CloudApi:
         new_id=new_id,
         acknowledgement_s=settings.acknowledgement_s,
         ring=fan_out.ring,
+        signer=signer,
     )
     people = sign_in_desk(pool, settings.session_secret.get_secret_value())
     first_users = FirstUsers(people, _first_users(settings))
@@ -129,6 +143,8 @@ def build(settings: CloudSettings) -> CloudApi:
         reads=PostgresReads(pool),
         sign_in=people,
         alerts=desk,
+        orders=orders,
+        escalations=escalations,
         feed=fan_out,
         models=DiskModelRepository(settings.model_repository_dir),
         clock=clock,
@@ -150,11 +166,21 @@ def build(settings: CloudSettings) -> CloudApi:
             BellListener(JournalBell(kept["bell"]), fan_out.ring),
             intake,
             desk,
+            orders,
+            escalations,
             ward,
             first_users,
             WebServer(app, settings.http_host, settings.http_port),
         ),
         app=app,
+    )
+
+
+def _policy(settings: CloudSettings) -> EscalationPolicy:
+    roles = ("nurse", "second_nurse", "physician")
+    return EscalationPolicy(
+        steps=tuple(map(Step, roles, settings.escalate_after_s)),
+        delivery_s=settings.escalation_delivery_s,
     )
 
 

@@ -59,6 +59,16 @@ class CloudSettings(StoreSettings):
         back within one round (monitors remind every two to three minutes, pause for two).
     silence_s : float
         Silence of a device after which the cloud raises its own alert, in seconds: 5 to 60.
+    orders_key : Path or None
+        Ed25519 private key (PEM) that signs what beds obey; without it nothing can make a bed
+        quiet, and acknowledgements go unsigned.
+    lease_s : float
+        How long a station may stay unheard before the beds it silenced sound, in seconds: 1 to 5.
+    escalate_after_s : tuple of float
+        When the nurse, the second nurse and the physician are called about an unanswered
+        high-priority alert, in seconds after it; growing.
+    escalation_delivery_s : float
+        How long a call may go unshown before the next in line is called, in seconds.
     secure_cookie : bool or None
         Whether the session cookie is for TLS only; by default unless listening on loopback.
     static_dir : Path or None
@@ -79,6 +89,10 @@ class CloudSettings(StoreSettings):
     demo_nurse_password: Annotated[SecretStr, Field(min_length=4)] | None = None
     acknowledgement_s: Annotated[float, Field(ge=30, le=3600)] = 300.0
     silence_s: Annotated[float, Field(ge=5, le=60)] = 10.0
+    orders_key: Path | None = None
+    lease_s: Annotated[float, Field(ge=1, le=5)] = 1.5
+    escalate_after_s: tuple[float, float, float] = (0.0, 60.0, 120.0)
+    escalation_delivery_s: Annotated[float, Field(gt=0, le=600)] = 15.0
     secure_cookie: bool | None = None
     static_dir: Path | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
@@ -98,6 +112,13 @@ class CloudSettings(StoreSettings):
             return check_id(value, "instance")
         except OutOfRangeError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("escalate_after_s")
+    @classmethod
+    def _times_grow(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if value[0] < 0 or not value[0] < value[1] < value[2]:
+            raise ValueError("expected three growing times in seconds, such as [0, 60, 120]")
+        return value
 
     @model_validator(mode="after")
     def _foreign_clients_need_tls(self) -> Self:

@@ -2,16 +2,24 @@
 
 from typing import Any, Final, LiteralString, cast
 
+import msgspec
 from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
-from cloud_api.core.views import AcknowledgementState, AlertView, condition_label
+from cloud_api.core.views import (
+    AcknowledgementState,
+    AlertView,
+    EscalationView,
+    TermsView,
+    condition_label,
+)
 from wardstream.contracts.alert import (
     AlertEvent,
     AlertKind,
     AlertPriority,
     AlertSignal,
     Condition,
+    OrderTerms,
     Presence,
     SignalState,
     Transition,
@@ -30,13 +38,14 @@ INSERT_EVENT: Final[LiteralString] = """
         device_id, boot_id, sequence_number, alert_id, condition, kind, priority, transition,
         presence, audible, visible, onset_time_ns, event_time_ns, received_time_ns,
         decided_time_ns, stored_time_ns, model_version, rule_version, generation_mode, evidence,
-        acknowledged_by, acknowledgement_expires_ns, superseded)
+        acknowledged_by, acknowledgement_expires_ns, superseded, revision, actor, reason, terms)
     VALUES (
         %(device_id)s, %(boot_id)s, %(sequence_number)s, %(alert_id)s, %(condition)s, %(kind)s,
         %(priority)s, %(transition)s, %(presence)s, %(audible)s, %(visible)s, %(onset_time_ns)s,
         %(event_time_ns)s, %(received_time_ns)s, %(decided_time_ns)s, %(stored_time_ns)s,
         %(model_version)s, %(rule_version)s, %(generation_mode)s, %(evidence)s,
-        %(acknowledged_by)s, %(acknowledgement_expires_ns)s, %(superseded)s)
+        %(acknowledged_by)s, %(acknowledgement_expires_ns)s, %(superseded)s, %(revision)s,
+        %(actor)s, %(reason)s, %(terms)s)
     RETURNING event_id
 """
 
@@ -45,7 +54,12 @@ VIEW_COLUMNS: Final = SQL(
     "a.alert_id, a.device_id, a.bed_id, a.unit_id, s.condition, s.kind, s.priority, s.presence,"
     " s.transition, s.onset_time_ns, s.event_time_ns, s.decided_time_ns, s.stored_time_ns,"
     " s.model_version, s.generation_mode, s.evidence, s.acknowledged_by,"
-    " s.acknowledgement_expires_ns, a.has_strip, s.sequence_number,"
+    " s.acknowledgement_expires_ns, a.has_strip, s.sequence_number, s.revision, s.audible,"
+    " s.visible, s.actor, s.reason, s.terms,"
+    " (SELECT jsonb_build_object('level', c.level, 'role', c.role, 'called_time_ns',"
+    "         c.called_time_ns, 'delivered_to', c.delivered_to) FROM escalation c"
+    "  WHERE c.alert_id = a.alert_id ORDER BY c.activated_event_id DESC, c.level DESC LIMIT 1)"
+    " AS escalation,"
     " EXISTS (SELECT FROM acknowledgement k WHERE k.alert_id = a.alert_id AND k.state = 'sent'"
     "         AND k.expires_time_ns > %(now_ns)s) AS is_sent"
 )
@@ -77,6 +91,10 @@ def event_row(event: AlertEvent, *, stored_time_ns: int, superseded: bool) -> di
         "acknowledged_by": event.acknowledged_by,
         "acknowledgement_expires_ns": event.acknowledgement_expires_ns,
         "superseded": superseded,
+        "revision": event.revision,
+        "actor": event.actor,
+        "reason": event.reason,
+        "terms": None if event.terms is None else Jsonb(msgspec.to_builtins(event.terms)),
     }
 
 
@@ -106,6 +124,10 @@ def event_of(row: dict[str, Any]) -> AlertEvent:
         evidence=row["evidence"],
         acknowledged_by=row["acknowledged_by"],
         acknowledgement_expires_ns=None if expires_ns is None else TimestampNs(expires_ns),
+        revision=row["revision"],
+        actor=row["actor"],
+        reason=row["reason"],
+        terms=None if row["terms"] is None else msgspec.convert(row["terms"], OrderTerms),
     )
 
 
@@ -121,6 +143,8 @@ def alert_fields(row: dict[str, Any]) -> dict[str, Any]:
         "label": condition_label(row["condition"]),
         "evidence": cast("dict[str, float]", row["evidence"]),
         "acknowledgement_state": state,
+        "terms": None if row["terms"] is None else TermsView(**row["terms"]),
+        "escalation": None if row["escalation"] is None else EscalationView(**row["escalation"]),
     }
 
 
@@ -133,5 +157,5 @@ _SAME: Final = (
     "device_id", "bed_id", "unit_id", "condition", "kind", "priority", "presence", "transition",
     "onset_time_ns", "event_time_ns", "decided_time_ns", "stored_time_ns", "model_version",
     "generation_mode", "acknowledged_by", "acknowledgement_expires_ns", "has_strip",
-    "sequence_number", "event_id",
+    "sequence_number", "event_id", "revision", "audible", "visible", "actor", "reason",
 )  # fmt: skip

@@ -64,8 +64,8 @@ class PostgresCommands:
                 raise ConflictError(f"alert {request.alert_id} is over")
             await connection.execute(
                 "INSERT INTO acknowledgement (command_id, alert_id, device_id, site_id, author,"
-                " reason, issued_time_ns, expires_time_ns, n_sent, next_send_time_ns)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 1, %s)",
+                " reason, issued_time_ns, expires_time_ns, n_sent, next_send_time_ns, seen_revision)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 1, %s, %s)",
                 (
                     request.command_id,
                     request.alert_id,
@@ -76,6 +76,7 @@ class PostgresCommands:
                     now_ns,
                     request.expires_time_ns,
                     next_send_ns,
+                    _seen(request, row),
                 ),
             )
             own = row["condition"] == Condition.DEVICE_SILENT.value
@@ -215,7 +216,15 @@ def _aimed(request: AcknowledgeRequest, row: dict[str, Any]) -> AcknowledgeComma
         issued_time_ns=TimestampNs(request.issued_time_ns),
         expires_time_ns=TimestampNs(request.expires_time_ns),
         reason=request.reason,
+        seen_revision=_seen(request, row),
     )
+
+
+def _seen(request: AcknowledgeRequest, row: dict[str, Any]) -> int | None:
+    # What the page showed, else what this server knew when it was asked.
+    if request.seen_revision is not None:
+        return request.seen_revision
+    return row["revision"] or None
 
 
 def _command(row: dict[str, Any]) -> AcknowledgeCommand:
@@ -227,6 +236,7 @@ def _command(row: dict[str, Any]) -> AcknowledgeCommand:
         issued_time_ns=TimestampNs(row["issued_time_ns"]),
         expires_time_ns=TimestampNs(row["expires_time_ns"]),
         reason=row["reason"],
+        seen_revision=row["seen_revision"],
     )
 
 

@@ -16,7 +16,7 @@ from cloud_api.adapters.alert_rows import (
 )
 from cloud_api.adapters.database import Connection
 from cloud_api.core.order import AlertPosition, Place, moves_forward, place_of_alert, position_of
-from wardstream.contracts.alert import AlertEvent, Presence, Transition
+from wardstream.contracts.alert import DISCLOSURES, AlertEvent, Presence, Transition
 
 Identity = tuple[str, str, int]
 
@@ -124,7 +124,7 @@ async def _known_identities(connection: Connection, events: Sequence[SitedEvent]
 async def _positions(connection: Connection, alert_ids: set[str]) -> dict[str, AlertPosition]:
     cursor = await connection.execute(
         "SELECT a.alert_id, s.device_id, s.boot_id, s.sequence_number, s.event_time_ns,"
-        " s.decided_time_ns FROM alert a JOIN alert_event s ON s.event_id = a.last_event_id"
+        " s.decided_time_ns, s.revision FROM alert a JOIN alert_event s ON s.event_id = a.last_event_id"
         " WHERE a.alert_id = ANY(%s::uuid[])",
         (sorted(alert_ids),),
     )
@@ -135,6 +135,7 @@ async def _positions(connection: Connection, alert_ids: set[str]) -> dict[str, A
             sequence_number=row["sequence_number"],
             event_time_ns=row["event_time_ns"],
             decided_time_ns=row["decided_time_ns"],
+            revision=row["revision"],
         )
         async for row in cursor
     }
@@ -206,12 +207,23 @@ async def _settle_acknowledgements(
         if event.transition is Transition.ACKNOWLEDGED
     ]
     over = [(event.alert_id,) for event in events if event.presence is Presence.OFF]
+    ordered = [
+        (event.alert_id, event.presence is Presence.OFF)
+        for event in events
+        if event.condition in DISCLOSURES
+    ]
     async with connection.cursor() as cursor:
         if confirmed:
             await cursor.executemany(
                 "UPDATE acknowledgement SET state = 'confirmed', confirmed_time_ns = %s"
                 " WHERE alert_id = %s AND author = %s AND state = 'sent'",
                 confirmed,
+            )
+        if ordered:
+            await cursor.executemany(
+                "UPDATE person_order SET state = 'confirmed' WHERE subject_id = %s"
+                " AND state = 'sent' AND (kind <> 'end' OR %s)",
+                ordered,
             )
         if over:
             await cursor.executemany(

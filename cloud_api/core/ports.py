@@ -11,6 +11,7 @@ from typing import Protocol
 
 from cloud_api.core.feed import FeedEntry
 from cloud_api.core.intake import Accepted, Inbound, Refused
+from cloud_api.core.orders import LimitsRequest, SilenceRequest
 from cloud_api.core.staff import Principal, Role, SessionRow
 from cloud_api.core.views import (
     AlertDetailView,
@@ -214,6 +215,7 @@ class AcknowledgeRequest:
     reason: str | None
     issued_time_ns: int
     expires_time_ns: int
+    seen_revision: int | None = None
 
 
 class CommandStore(Protocol):
@@ -299,7 +301,12 @@ class AlertDesk(Protocol):
     """What staff do with alerts and models."""
 
     async def acknowledge(
-        self, principal: Principal, alert_id: str, reason: str | None
+        self,
+        principal: Principal,
+        alert_id: str,
+        reason: str | None,
+        *,
+        seen_revision: int | None = None,
     ) -> PendingAcknowledgement: ...
     async def judge(
         self, principal: Principal, alert_id: str, verdict: Verdict, comment: str | None
@@ -313,6 +320,21 @@ class AlertDesk(Protocol):
         action: ModelAction,
         version: int,
     ) -> ModelCommandView: ...
+
+
+class OrderDesk(Protocol):
+    """What staff order at the beds."""
+
+    async def silence(self, principal: Principal, request: SilenceRequest) -> str: ...
+    async def end_silence(self, principal: Principal, silence_id: str, station_id: str) -> None: ...
+    async def renew(self, principal: Principal, station_id: str) -> list[str]: ...
+    async def set_limits(self, principal: Principal, request: LimitsRequest) -> str: ...
+
+
+class EscalationDesk(Protocol):
+    """Who was shown a call."""
+
+    async def shown(self, principal: Principal, alert_id: str, level: int) -> bool: ...
 
 
 class ModelRepository(Protocol):

@@ -34,6 +34,9 @@ class Permission(StrEnum):
 
     WATCH = "watch the ward"
     ACKNOWLEDGE = "acknowledge alerts"
+    SILENCE = "silence alarms"
+    SWITCH_OFF = "switch alarms or their sound off"
+    SET_LIMITS = "set a patient's limits"
     JUDGE = "give verdicts"
     COMMAND_MODELS = "command models"
     INSPECT_LETTERS = "inspect dead letters"
@@ -42,6 +45,9 @@ class Permission(StrEnum):
 ALLOWED: Final[dict[Permission, frozenset[Role]]] = {
     Permission.WATCH: frozenset(Role),
     Permission.ACKNOWLEDGE: frozenset({Role.NURSE, Role.PHYSICIAN}),
+    Permission.SILENCE: frozenset({Role.NURSE, Role.PHYSICIAN}),
+    Permission.SWITCH_OFF: frozenset({Role.PHYSICIAN}),
+    Permission.SET_LIMITS: frozenset({Role.PHYSICIAN}),
     Permission.JUDGE: frozenset({Role.NURSE, Role.PHYSICIAN}),
     Permission.COMMAND_MODELS: frozenset({Role.ML_OPS, Role.ADMIN}),
     Permission.INSPECT_LETTERS: frozenset({Role.BIOMED, Role.ML_OPS, Role.ADMIN}),

@@ -41,6 +41,27 @@ def condition_label(condition: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TermsView:
+    """What a person ordered at a bed: a silence, or limits."""
+
+    author: str
+    station_id: str
+    scope: str | None
+    expires_time_ns: int | None
+    held: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EscalationView:
+    """Who was called last about an alert, and whose station has shown it."""
+
+    level: int
+    role: str
+    called_time_ns: int
+    delivered_to: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertView:
     """An alert as it stood after one event.
 
@@ -58,6 +79,16 @@ class AlertView:
         The figures that decided it, unit in the name.
     event_id : int
         Position in the journal; what ``Last-Event-ID`` means.
+    revision : int
+        Counts its changes at the bed; what a person saw is named by it.
+    audible, visible : str
+        How it shows at the bed: ``on``, ``paused`` or ``off``.
+    actor, reason : str or None
+        Who brought the last change about, and why, where a person did.
+    terms : TermsView or None
+        Of a silence or of patient limits.
+    escalation : EscalationView or None
+        The last call about it.
     """
 
     alert_id: str
@@ -83,6 +114,13 @@ class AlertView:
     has_strip: bool
     sequence_number: int
     event_id: int
+    revision: int = 0
+    audible: str = "on"
+    visible: str = "on"
+    actor: str | None = None
+    reason: str | None = None
+    terms: TermsView | None = None
+    escalation: EscalationView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +151,9 @@ class VerdictView:
 class AlertDetailView(AlertView):
     """An alert with its history."""
 
-    events: list[AlertView]
-    acknowledgements: list[AcknowledgementView]
-    verdicts: list[VerdictView]
+    events: list[AlertView] = field(default_factory=list[AlertView])
+    acknowledgements: list[AcknowledgementView] = field(default_factory=list[AcknowledgementView])
+    verdicts: list[VerdictView] = field(default_factory=list[VerdictView])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 import numpy as np
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 
 from cloud_api.core.views import (
     AlertDetailView,
@@ -84,9 +84,23 @@ async def acknowledge(
     body: Annotated[AcknowledgeBody | None, Body()] = None,
 ) -> AcknowledgementSentView:
     """Say that you saw it. It is confirmed once the bed's own event says so."""
-    reason = None if body is None else body.reason
-    pending = await parts.alerts.acknowledge(user, str(alert_id), reason)
+    body = body or AcknowledgeBody()
+    pending = await parts.alerts.acknowledge(
+        user, str(alert_id), body.reason, seen_revision=body.seen_revision
+    )
     return AcknowledgementSentView(command_id=pending.command.command_id)
+
+
+@router.post("/{alert_id}/calls/{level}/shown", status_code=204)
+async def shown(
+    alert_id: UUID,
+    level: Annotated[int, Path(ge=0, le=9)],
+    parts: Parts,
+    user: SignedInUser,
+) -> Response:
+    """Say that this station has shown a call to somebody it was meant for."""
+    await parts.escalations.shown(user, str(alert_id), level)
+    return Response(status_code=204)
 
 
 @router.post("/{alert_id}/verdict", status_code=201, response_model=VerdictView)

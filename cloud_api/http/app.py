@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from cloud_api.http import (
     alert_routes,
     model_routes,
+    order_routes,
     service_routes,
     session_routes,
     stream_routes,
@@ -43,8 +44,9 @@ def create_app(parts: ApiParts) -> FastAPI:
     )
     app.state.parts = parts
     install_problems(app)
-    for module in (session_routes, ward_routes, alert_routes, stream_routes, model_routes):
+    for module in (session_routes, ward_routes, alert_routes, order_routes, stream_routes):
         app.include_router(module.router)
+    app.include_router(model_routes.router)
     app.include_router(service_routes.router)
     app.include_router(service_routes.page_router)
     app.add_middleware(RequestGuard)

@@ -1,9 +1,11 @@
 """What requests carry, and the answers that are no view of the store."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wardstream.contracts.alert import Condition
 from wardstream.contracts.device import ModelAction
 
 
@@ -33,8 +35,9 @@ class SignedInView(SessionView):
 
 
 class AcknowledgeBody(_Body):
-    """Why an alert is dismissed, where it is."""
+    """Why an alert is dismissed, where it is, and which revision of it was seen."""
 
+    seen_revision: Annotated[int, Field(ge=0)] | None = None
     reason: Annotated[str, Field(max_length=500)] | None = None
 
 
@@ -42,6 +45,63 @@ class AcknowledgementSentView(BaseModel):
     """The acknowledgement is stored and on its way; the bed confirms it by an event."""
 
     command_id: str
+    state: Literal["sent"] = "sent"
+
+
+class SilenceBody(_Body):
+    """One of the four silences, of a whole bed or of one condition.
+
+    `seen` names the alerts on the page when the person pressed, each with its revision: a bed
+    that has another one of high priority by then refuses.
+    """
+
+    kind: Literal[
+        Condition.AUDIO_PAUSED, Condition.AUDIO_OFF, Condition.ALARM_PAUSED, Condition.ALARM_OFF
+    ]
+    station_id: UUID
+    scope: Condition | None = None
+    seconds: Annotated[float, Field(gt=0, le=12 * 3600)] | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    seen: Annotated[dict[UUID, int], Field(max_length=200)] = Field(default_factory=dict)
+
+
+class EndSilenceBody(_Body):
+    """Where it is ended."""
+
+    station_id: UUID
+
+
+class RenewalBody(_Body):
+    """Which station lives."""
+
+    station_id: UUID
+
+
+class RenewalView(BaseModel):
+    """Devices whose silences it holds up."""
+
+    device_ids: list[str]
+
+
+class LimitPairBody(_Body):
+    """Lower and upper limit of one measure."""
+
+    lower: float | None = None
+    upper: float | None = None
+
+
+class LimitsBody(_Body):
+    """Limits by measure, such as ``spo2_percent``."""
+
+    limits: Annotated[dict[str, LimitPairBody], Field(max_length=20)]
+    seconds: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = 24 * 3600.0
+    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+
+
+class OrderSentView(BaseModel):
+    """The order is stored and on its way; the bed confirms it by an event of this id."""
+
+    order_id: str
     state: Literal["sent"] = "sent"
 
 

@@ -11,8 +11,10 @@ from fastapi import Depends, Request, Response
 from cloud_api.core.ports import (
     AlertDesk,
     Clock,
+    EscalationDesk,
     Feed,
     ModelRepository,
+    OrderDesk,
     ReadStore,
     SignInDesk,
 )
@@ -52,6 +54,8 @@ class ApiParts:
     reads: ReadStore
     sign_in: SignInDesk
     alerts: AlertDesk
+    orders: OrderDesk
+    escalations: EscalationDesk
     feed: Feed
     models: ModelRepository
     clock: Clock

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from cloud_api.core.orders import Signer
 from cloud_api.core.ports import (
     AcknowledgeRequest,
     Clock,
@@ -41,12 +42,14 @@ class AlertDesk:
         new_id: NewId,
         acknowledgement_s: float,
         ring: Callable[[], None],
+        signer: Signer | None = None,
     ) -> None:
         self._store = store
         self._publisher = publisher
         self._clock = clock
         self._new_id = new_id
         self._ring = ring
+        self._signer = signer
         self._acknowledgement_ns = round(acknowledgement_s * NS_PER_S)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -59,7 +62,12 @@ class AlertDesk:
             await stopped_within(stop, _LOOK_S)
 
     async def acknowledge(
-        self, principal: Principal, alert_id: str, reason: str | None
+        self,
+        principal: Principal,
+        alert_id: str,
+        reason: str | None,
+        *,
+        seen_revision: int | None = None,
     ) -> PendingAcknowledgement:
         """Record that `principal` saw the alert, and tell its device.
 
@@ -77,6 +85,7 @@ class AlertDesk:
             reason=reason,
             issued_time_ns=now_ns,
             expires_time_ns=now_ns + self._acknowledgement_ns,
+            seen_revision=seen_revision,
         )
         pending = await self._store.add_acknowledgement(
             request, next_send_ns=now_ns + round(_RESEND_S * NS_PER_S)
@@ -160,6 +169,8 @@ class AlertDesk:
 
     def _send(self, pending: PendingAcknowledgement, now_ns: int) -> None:
         command = pending.command
+        if self._signer is not None:
+            command = self._signer(command)
         # It dies with the acknowledgement: a device that comes back later must not be quiet
         # because of something a nurse saw before.
         left_s = max(1, (command.expires_time_ns - now_ns) // NS_PER_S)

@@ -39,6 +39,42 @@ declare namespace Ward {
     has_strip: boolean;
     sequence_number: number;
     event_id: number;
+    /** Counts its changes at the bed. */
+    revision: number;
+    audible: SignalState;
+    visible: SignalState;
+    actor: string | null;
+    reason: string | null;
+    terms: Terms | null;
+    escalation: Escalation | null;
+  }
+
+  type SignalState = "on" | "paused" | "off";
+  type SilenceKind = "audio_paused" | "audio_off" | "alarm_paused" | "alarm_off";
+
+  /** What a person ordered at a bed. */
+  interface Terms {
+    author: string;
+    station_id: string;
+    scope: string | null;
+    expires_time_ns: number | null;
+    /** Whether it works now: only under a live lease of its station. */
+    held: boolean;
+  }
+
+  interface SilenceWish {
+    kind: SilenceKind;
+    scope?: string;
+    seconds?: number;
+    reason?: string;
+  }
+
+  /** The last call about an alert that nobody answered. */
+  interface Escalation {
+    level: number;
+    role: string;
+    called_time_ns: number;
+    delivered_to: string | null;
   }
 
   interface Acknowledgement {

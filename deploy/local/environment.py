@@ -62,6 +62,8 @@ class Addresses:
         Of the API and dashboard, on loopback.
     repository_dir, keys_dir : Path
         Of the signed model repository.
+    orders_key, orders_public_key : Path
+        With which the API signs what beds obey, and what they check it with.
     """
 
     database_url: str
@@ -70,6 +72,8 @@ class Addresses:
     api_port: int
     repository_dir: Path
     keys_dir: Path
+    orders_key: Path
+    orders_public_key: Path
 
     @property
     def api_url(self) -> str:
@@ -123,6 +127,7 @@ def edge(
         "EDGE_STATE_DIR": str(bed_state),
         "EDGE_GENERATION_MODE": "demo",  # nobody lies in this bed, whatever it plays
         "EDGE_MQTT__URL": addresses.mqtt_urls[device_id],
+        "EDGE_ORDERS_KEY": str(addresses.orders_public_key),
         "EDGE_METRICS_PORT": str(metrics_port),
         **performance.settings(),
     }
@@ -150,6 +155,7 @@ def cloud(addresses: Addresses, drawn: Secrets) -> dict[str, str]:
         "CLOUD_HTTP_PORT": str(addresses.api_port),
         "CLOUD_SESSION_SECRET": drawn.session_secret,
         "CLOUD_MODEL_REPOSITORY_DIR": str(addresses.repository_dir),
+        "CLOUD_ORDERS_KEY": str(addresses.orders_key),
         "CLOUD_ADMIN_PASSWORD": drawn.admin_password,
         "CLOUD_DEMO_NURSE_PASSWORD": drawn.nurse_password,
     }

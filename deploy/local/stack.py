@@ -15,6 +15,7 @@ import httpx
 from deploy.local import environment
 from deploy.local.beds import Performance, describe, plan_beds
 from deploy.local.layout import CHECKOUT, ProcessId, StateFolder
+from deploy.local.order_keys import order_keys
 from deploy.local.patients import bundle_for
 from deploy.local.servers.account import service_account
 from deploy.local.servers.apache_kafka import ApacheKafkaCluster
@@ -99,6 +100,7 @@ class Stack:
                 group.create_task(self._kafka(folder, kafka)),
             )
         repository = state.part("models")
+        orders_key, orders_public_key = order_keys(repository / "keys")
         return environment.Addresses(
             database_url=tasks[0].result(),
             mqtt_urls=tasks[1].result(),
@@ -106,6 +108,8 @@ class Stack:
             api_port=self.options.port or self._port("api", _PREFERRED_PORT),
             repository_dir=repository / "repository",
             keys_dir=repository / "keys",
+            orders_key=orders_key,
+            orders_public_key=orders_public_key,
         )
 
     async def _postgres(self, folder: Path, url: str | None) -> str:

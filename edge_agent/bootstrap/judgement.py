@@ -5,6 +5,7 @@ import gc
 import logging
 import time
 from contextlib import suppress
+from dataclasses import replace
 from uuid import uuid4
 
 import msgspec
@@ -14,6 +15,8 @@ from edge_agent.core.pipeline import BedPipeline
 from edge_agent.core.pipeline_types import PipelineConfig, PipelineIdentity
 from edge_agent.settings import EdgeSettings
 from wardstream.alerting.engine import EngineSnapshot
+from wardstream.alerting.numerics import Measure
+from wardstream.alerting.site_alarms import site_limits, site_rules
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.contracts.waveform import GenerationMode, WaveformChunk
 from wardstream.inference.port import RhythmRuntime
@@ -30,7 +33,7 @@ def make_pipeline(
     snapshot: bytes | None,
 ) -> BedPipeline:
     """The pipeline of the bed, with the alerts that `snapshot` says were not over."""
-    config = PipelineConfig(**settings.judgement.model_dump())
+    config = pipeline_config(settings)
     warm_up(runtime, config)
     state: EngineSnapshot | None = None
     if snapshot is not None:
@@ -47,6 +50,30 @@ def make_pipeline(
         clock_ns=clock.now_ns,
         monotonic_ns=time.monotonic_ns,
         state=state,
+    )
+
+
+def pipeline_config(settings: EdgeSettings) -> PipelineConfig:
+    """What the site set: in the settings, and above them in its signed alarm profile.
+
+    Raises
+    ------
+    ConfigurationError
+        The profile cannot be read, nobody trusted signed it, or it crosses a bound.
+    """
+    config = PipelineConfig(**settings.judgement.model_dump())
+    if settings.site_alarms is None:
+        return config
+    from edge_agent.adapters.site_alarms import read_site_alarms
+
+    site = read_site_alarms(settings.site_alarms, settings.site_id, settings.orders_key)
+    limits = site_limits(site, config.all_limits)
+    spo2 = limits[Measure.SPO2].lower
+    return replace(
+        config,
+        rules=site_rules(site),
+        limits=limits,
+        spo2_lower_percent=config.spo2_lower_percent if spo2 is None else spo2,
     )
 
 

@@ -7,9 +7,9 @@ from typing import Final
 
 from edge_agent.adapters.outbox import SqliteOutbox
 from edge_agent.adapters.waveform_ring import RingLimits, WaveformRing
+from edge_agent.bootstrap.judgement import pipeline_config
 from edge_agent.core.outbox_port import OutboxLimits
 from edge_agent.core.pipeline import BedPipeline
-from edge_agent.core.pipeline_types import PipelineConfig
 from edge_agent.settings import EdgeSettings
 from wardstream.contracts.errors import ConfigurationError, WardstreamError
 
@@ -72,7 +72,7 @@ class Reload:
         self._ring.limit(RingLimits(**wanted.ring.model_dump()))
 
     def _apply(self, wanted: EdgeSettings) -> None:
-        config = PipelineConfig(**wanted.judgement.model_dump())
+        config = pipeline_config(wanted)
         self._pipeline.set_site_limits(config.all_limits)
         logging.getLogger().setLevel(wanted.log_level.upper())
         changed = _differences(self._settings, wanted)

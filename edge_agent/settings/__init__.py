@@ -175,6 +175,9 @@ class EdgeSettings(BaseSettings):
         description="public key (PEM) of whoever signs silences, leases, limits and"
         " acknowledgements; without it nothing can make the bed quiet",
     )
+    site_alarms: Path | None = Field(
+        default=None, description="the site's signed alarm profile; needs orders_key"
+    )
     hook_command: str | None = None
     hook_deadline_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
@@ -216,6 +219,12 @@ class EdgeSettings(BaseSettings):
                     f"{device.sampling_rate_hz:g} Hz, but platform.max_rate_hz is"
                     f" {self.platform.max_rate_hz:g}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _an_unsigned_table_is_never_taken(self) -> Self:
+        if self.site_alarms is not None and self.orders_key is None:
+            raise ValueError("site_alarms needs orders_key: an unsigned profile is never taken")
         return self
 
     @classmethod

@@ -45,6 +45,9 @@ class CloudProcess:
             "CLOUD_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "CLOUD_DEMO_NURSE_PASSWORD": NURSE_PASSWORD,
             "CLOUD_INSTANCE": instance,
+            # Nobody is called in tests that are not about it: a call is an event too.
+            "CLOUD_ESCALATE_AFTER_S": "[0, 3600, 7200]",
+            "CLOUD_ESCALATION_DELIVERY_S": "600",
             **more,
         }
         self.process: subprocess.Popen[str] | None = None

@@ -35,6 +35,8 @@ class DashboardServer:
             reads=self.ward,
             sign_in=self.ward,
             alerts=self.ward,
+            orders=self.ward,
+            escalations=self.ward,
             feed=self.ward,
             models=self.ward,
             clock=time.time_ns,

@@ -17,6 +17,7 @@ import msgspec
 
 from cloud_api.core.errors import ConflictError, NotFoundError, NotSignedInError
 from cloud_api.core.feed import FeedEntry
+from cloud_api.core.orders import LimitsRequest, SilenceRequest, authority_of
 from cloud_api.core.ports import PendingAcknowledgement, SignedIn
 from cloud_api.core.staff import Permission, Principal, Role
 from cloud_api.core.views import (
@@ -30,8 +31,10 @@ from cloud_api.core.views import (
     FrameView,
     ModelCommandView,
     ModelVersionView,
+    TermsView,
     Verdict,
     VerdictView,
+    condition_label,
 )
 from cloud_api.services.fanout import FanOut, LinkHealth
 from cloud_api.services.metrics import ApiMetrics
@@ -41,9 +44,14 @@ from wardstream.contracts.device import ModelAction
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.contracts.waveform import AlertStrip
 
-PASSWORDS = {"nurse": "nurse-password", "admin": "admin-password"}
+PASSWORDS = {
+    "physician": "physician-password",
+    "nurse": "nurse-password",
+    "admin": "admin-password",
+}
 ROLES = {
     "nurse": frozenset({Role.NURSE}),
+    "physician": frozenset({Role.PHYSICIAN}),
     "admin": frozenset({Role.ADMIN, Role.ML_OPS, Role.BIOMED}),
 }
 NS_PER_S = 1_000_000_000
@@ -81,6 +89,10 @@ class MemoryWard:
         self.resumed_from: list[int | None] = []
         self.broker_is_up = True
         self.mute = False
+        self.refuses_orders = False
+        self.silence_requests: list[SilenceRequest] = []
+        self.renewals: list[tuple[float, str, str]] = []
+        self.calls_shown: list[tuple[str, str, int]] = []
         self.out_of_order = False
         self._sessions: dict[str, Principal] = {}
         self._journal = MemoryJournal()
@@ -189,7 +201,12 @@ class MemoryWard:
     # AlertDesk
 
     async def acknowledge(
-        self, principal: Principal, alert_id: str, reason: str | None
+        self,
+        principal: Principal,
+        alert_id: str,
+        reason: str | None,
+        *,
+        seen_revision: int | None = None,
     ) -> PendingAcknowledgement:
         principal.require(Permission.ACKNOWLEDGE)
         alert = self._alert(alert_id)
@@ -258,6 +275,72 @@ class MemoryWard:
         )
         self.commands.insert(0, view)
         return view
+
+    # OrderDesk, as a bed that obeys at once and notices lapses
+
+    async def silence(self, principal: Principal, request: SilenceRequest) -> str:
+        authority_of(principal, request.kind)
+        if self.refuses_orders:
+            raise ConflictError("this server signs no orders")
+        bed = next(b for b in self.beds_by_id.values() if b.device_id == request.device_id)
+        self.silence_requests.append(request)
+        now_ns = time.time_ns()
+        silence = AlertView(
+            alert_id=str(uuid4()),
+            device_id=bed.device_id,
+            bed_id=bed.bed_id,
+            unit_id=bed.unit_id,
+            condition=request.kind.value,
+            label=condition_label(request.kind.value),
+            kind="technical",
+            priority="low",
+            presence="on",
+            transition="onset",
+            onset_time_ns=now_ns,
+            event_time_ns=now_ns,
+            decided_time_ns=now_ns,
+            stored_time_ns=now_ns,
+            model_version="none",
+            generation_mode=bed.generation_mode,
+            evidence={},
+            acknowledged_by=None,
+            acknowledgement_expires_ns=None,
+            acknowledgement_state="none",
+            has_strip=False,
+            sequence_number=0,
+            event_id=0,
+            revision=1,
+            audible="off",
+            actor=principal.username,
+            reason=request.reason,
+            terms=TermsView(
+                author=principal.username,
+                station_id=request.station_id,
+                scope=None if request.scope is None else request.scope.value,
+                expires_time_ns=now_ns + round(request.lasts_s * NS_PER_S),
+                held=True,
+            ),
+        )
+        return self.put_alert(silence).alert_id
+
+    async def end_silence(self, principal: Principal, silence_id: str, station_id: str) -> None:
+        self.put_alert(
+            replace(self._alert(silence_id), presence="off", transition="ended", actor="nurse")
+        )
+
+    async def renew(self, principal: Principal, station_id: str) -> list[str]:
+        self.renewals.append((time.monotonic(), principal.username, station_id))
+        return []
+
+    async def set_limits(self, principal: Principal, request: LimitsRequest) -> str:
+        principal.require(Permission.SET_LIMITS)
+        return str(uuid4())
+
+    # EscalationDesk
+
+    async def shown(self, principal: Principal, alert_id: str, level: int) -> bool:
+        self.calls_shown.append((principal.username, alert_id, level))
+        return True
 
     # ReadStore
 

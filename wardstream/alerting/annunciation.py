@@ -8,7 +8,7 @@ device checks them against the edition that applies to it.
 | pulses of a burst | 5 + 5 | 3 | 2 |
 | pulse, ms (75–200; 125–250) | 150 | 200 | 200 |
 | pulse to pulse, ms | 200, 200, 400, 200; second five 0.5 s later | 400 | 400 |
-| burst to burst, s (2.5–15; 2.5–30; 15 or more) | 4 | 10 | 20 |
+| end of a burst to the next, s (2.5–15; 2.5–30; 15 or more) | 2.7 | 9 | 19.4 |
 | light | red, 2 Hz | yellow, 0.6 Hz | yellow, steady |
 """
 
@@ -59,7 +59,7 @@ BURSTS: Final = {
     AlertPriority.HIGH: Burst(
         pulses=(*_FIVE, *((1.65 + onset_s, hz) for onset_s, hz in _FIVE)),
         pulse_s=0.15,
-        every_s=4.0,
+        every_s=5.5,
     ),
     AlertPriority.MEDIUM: Burst(
         pulses=((0.0, _C4), (0.4, _E4), (0.8, _G4)), pulse_s=0.2, every_s=10.0

@@ -40,6 +40,9 @@ class Table(StrEnum):
     STAFF_USER = "staff_user"
     STAFF_SESSION = "staff_session"
     AUDIT_LOG = "audit_log"
+    # cloud_api (0003)
+    PERSON_ORDER = "person_order"
+    ESCALATION = "escalation"
 
 
 @dataclass(frozen=True, slots=True)

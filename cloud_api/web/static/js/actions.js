@@ -15,7 +15,7 @@ export async function acknowledge(store, alertId, reason = null) {
   if (store.pending.get(alertId)?.state === "sending") return;
   store.setPending(alertId, { state: "sending" });
   try {
-    await api.acknowledge(alertId, reason);
+    await api.acknowledge(alertId, reason, store.alerts.get(alertId)?.revision ?? null);
     const alert = store.alerts.get(alertId);
     if (alert?.acknowledgement_state === "none")
       store.alerts.set(alertId, {

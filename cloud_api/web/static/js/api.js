@@ -107,9 +107,35 @@ export const api = {
   /**
    * @param {string} id
    * @param {string | null} reason
+   * @param {number | null} [revision] of the alert as it was shown
    */
-  acknowledge: (id, reason) =>
-    call("POST", `alerts/${segment(id)}/acknowledgement`, reason ? { reason } : {}),
+  acknowledge: (id, reason, revision = null) =>
+    call("POST", `alerts/${segment(id)}/acknowledgement`, {
+      ...(reason ? { reason } : {}),
+      ...(revision ? { seen_revision: revision } : {}),
+    }),
+  /**
+   * @param {string} deviceId
+   * @param {Ward.SilenceWish & {station_id: string, seen: Record<string, number>}} wish
+   */
+  silence: (deviceId, wish) => call("POST", `devices/${segment(deviceId)}/silences`, wish),
+  /**
+   * @param {string} silenceId
+   * @param {string} station_id
+   */
+  endSilence: (silenceId, station_id) =>
+    call("POST", `silences/${segment(silenceId)}/end`, { station_id }),
+  /**
+   * This station lives.
+   * @param {string} station_id
+   */
+  renew: (station_id) => call("POST", "stations/renewal", { station_id }),
+  /**
+   * This station has shown a call.
+   * @param {string} alertId
+   * @param {number} level
+   */
+  shown: (alertId, level) => call("POST", `alerts/${segment(alertId)}/calls/${level}/shown`),
   /**
    * @param {string} id
    * @param {Ward.VerdictWord} verdict

@@ -35,7 +35,7 @@ export function t(key, values = {}) {
 
 /**
  * Name of an alert's condition; English is what the server says.
- * @param {Ward.Alert} alert
+ * @param {{condition: string, label: string}} alert
  */
 export function conditionLabel(alert) {
   return (current === "en" ? "" : DICTIONARIES[current]?.[`condition.${alert.condition}`]) || alert.label;

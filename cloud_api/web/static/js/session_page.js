@@ -5,6 +5,8 @@ import { api, ApiError } from "./api.js";
 import { fill, h, mustFind, setText } from "./dom.js";
 import { duration } from "./format.js";
 import { t } from "./i18n.js";
+import { StationPulse } from "./silences.js";
+import { isUnanswered } from "./ordering.js";
 import { AlarmSound } from "./sound.js";
 import { Store, TREND_SECONDS } from "./store.js";
 import { LiveStream } from "./stream.js";
@@ -23,7 +25,8 @@ export class SessionPage {
   #store = new Store();
   #sound = new AlarmSound();
   #strips = new StripCache(() => this.#store.changed());
-  #dialog = new AlertDialog(this.#store, this.#strips);
+  #pulse = new StationPulse(this.#store);
+  #dialog = new AlertDialog(this.#store, this.#strips, this.#pulse);
   #station = new StationView(this.#store, this.#strips, (id) => this.#dialog.open(id));
   #history = new HistoryView(this.#store, (id) => this.#dialog.open(id));
   #operations = new OperationsView(this.#store);
@@ -65,6 +68,8 @@ export class SessionPage {
     document.addEventListener("visibilitychange", () => this.#tick(), { signal });
     const timer = setInterval(() => this.#tick(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(timer));
+    this.#pulse.start();
+    signal.addEventListener("abort", () => this.#pulse.stop());
     this.#route();
     void this.#stream.run();
   }
@@ -116,7 +121,20 @@ export class SessionPage {
   #onAlert(alert) {
     if (!this.#store.applyAlert(alert)) return;
     announce(alert);
+    this.#confirmCall(alert);
     if (!this.#store.beds.has(alert.bed_id)) this.#askBedsSoon();
+  }
+
+  /** A call that this station shows to whom it is meant for has arrived. @param {Ward.Alert} alert */
+  #confirmCall(alert) {
+    const calls = isUnanswered(alert) && alert.priority === "high" && alert.kind === "physiological";
+    if (!calls || document.hidden) return;
+    const begins = alert.transition === "onset" || alert.transition === "reactivated";
+    // The alert itself is the first call, to the nurse.
+    const call = alert.escalation ?? (begins ? { level: 0, role: "nurse", delivered_to: null } : null);
+    if (!call || call.delivered_to) return;
+    const meant = call.role === "physician" ? "physician" : "nurse";
+    if (this.#store.hasRole(meant)) void api.shown(alert.alert_id, call.level).catch(() => {});
   }
 
   /** @param {string} alertId */

@@ -60,7 +60,8 @@ export class AlarmSound {
    * @param {boolean} blind the link is lost
    */
   update(alerts, blind) {
-    const calling = [...alerts].filter(isUnanswered);
+    // What a person silenced at the bed is silent here too; it shows on.
+    const calling = [...alerts].filter((alert) => isUnanswered(alert) && alert.audible !== "paused" && alert.audible !== "off");
     const previous = this.#melody;
     if (calling.some(({ priority }) => priority === "high")) this.#melody = "high";
     else if (blind) this.#melody = "blind";

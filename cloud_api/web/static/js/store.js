@@ -4,6 +4,7 @@
  */
 
 import { byUrgency, isActive } from "./ordering.js";
+import { isDisclosure, isSilence } from "./silences.js";
 
 const NS_PER_MS = 1e6;
 const FRAME_LENGTH_MS = 1_000;
@@ -248,7 +249,18 @@ export class Store {
 
   /** Every active alert, the most urgent first. */
   activeAlerts() {
-    return [...this.alerts.values()].filter(isActive).sort(byUrgency);
+    const active = [...this.alerts.values()].filter(isActive);
+    return active.filter((alert) => !isDisclosure(alert)).sort(byUrgency);
+  }
+
+  /** Every silence that holds, or would if its station were heard. */
+  silences() {
+    return [...this.alerts.values()].filter((alert) => isActive(alert) && isSilence(alert));
+  }
+
+  /** @param {string} deviceId */
+  silencesOf(deviceId) {
+    return this.silences().filter((silence) => silence.device_id === deviceId);
   }
 
   /** @param {string} bedId */

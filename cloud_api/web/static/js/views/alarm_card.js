@@ -12,6 +12,7 @@ export class AlarmCard {
   #onset = h("span", { class: "card-onset" });
   #model = h("span", { class: "card-model" });
   #answer = h("p", { class: "answer", "data-testid": "answer" });
+  #call = h("p", { class: "call", "data-testid": "call" });
   #button;
   /** @type {string} */
   #alertId = "";
@@ -31,7 +32,7 @@ export class AlarmCard {
     const facts = h("div", { class: "card-facts" }, this.#bed, this.#onset, this.#model);
     const foot = h("div", { class: "card-foot" }, facts, this.#button);
     const attributes = { class: "card", "data-testid": "alarm-card" };
-    this.element = h("article", attributes, this.#band.element, foot, this.#answer);
+    this.element = h("article", attributes, this.#band.element, foot, this.#call, this.#answer);
   }
 
   /**
@@ -51,6 +52,9 @@ export class AlarmCard {
     setText(this.#answer, answerText(alert, pending));
     setAttribute(this.#answer, "data-answer", state);
     this.#answer.hidden = !this.#answer.textContent;
+    const call = isUnanswered(alert) ? alert.escalation : null;
+    setText(this.#call, call && call.level > 0 ? t("escalation.called", { role: t(`escalation.role.${call.role}`) }) : "");
+    this.#call.hidden = !this.#call.textContent;
     setText(this.#button, t("alert.acknowledge"));
     const answerable = isUnanswered(alert) && store.hasRole("nurse", "physician");
     this.#button.hidden = !answerable || state === "sent";

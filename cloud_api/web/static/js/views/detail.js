@@ -9,6 +9,7 @@ import { conditionLabel, t } from "../i18n.js";
 import { isUnanswered, MARK } from "../ordering.js";
 import { answerState, answerText, lastingSeconds, markAlert } from "./alarm_band.js";
 import { judgedBy } from "./alarm_card.js";
+import { SilenceForm } from "./silence_form.js";
 import { VerdictForm } from "./verdict_form.js";
 
 const OTHERS_SHOWN = 4;
@@ -44,11 +45,13 @@ export class AlertDialog {
   /**
    * @param {import("../store.js").Store} store
    * @param {import("../strips.js").StripCache} strips
+   * @param {import("../silences.js").StationPulse} pulse
    */
-  constructor(store, strips) {
+  constructor(store, strips, pulse) {
     this.store = store;
     this.strips = strips;
     this.verdict = new VerdictForm(store);
+    this.silence = new SilenceForm(store, pulse);
     this.#acknowledge = h("button", { class: "acknowledge", type: "submit", "data-testid": "acknowledge" });
     this.#acknowledgeForm = h(
       "form",
@@ -64,7 +67,7 @@ export class AlertDialog {
     const head = h("header", { class: "dialog-head" }, this.#mark, this.#name, this.#bed, this.#lasting);
     head.append(this.closeButton);
     const answers = h("section", {}, this.#titles.answer, this.#answer, this.#acknowledgeForm);
-    const left = h("div", {}, answers, this.verdict.element);
+    const left = h("div", {}, answers, this.silence.element, this.verdict.element);
     const right = h("div", {});
     right.append(this.#titles.evidence, this.#evidence, this.#titles.events, this.#events);
     const body = h("div", { class: "dialog-body" });
@@ -86,6 +89,7 @@ export class AlertDialog {
     fill(this.#strip, h("p", { class: "empty" }, t("alert.noStrip")));
     fill(this.#events);
     this.verdict.reset(alertId);
+    this.silence.reset();
     const known = this.store.alerts.get(alertId);
     if (known) this.#alert = known;
     if (!this.element.open) this.element.showModal();
@@ -121,6 +125,7 @@ export class AlertDialog {
     this.#renderTitles();
     this.#renderOthers(alert);
     this.#renderAnswer(alert);
+    this.silence.render(alert);
     this.#renderOnce(alert);
   }
 
@@ -265,11 +270,11 @@ function factsOf(alert) {
 
 /** @param {Ward.Alert} event */
 function eventLine(event) {
-  const who = event.transition === "acknowledged" ? (event.acknowledged_by ?? "") : "";
+  const who = event.actor ?? (event.transition === "acknowledged" ? (event.acknowledged_by ?? "") : "");
   return h(
     "li",
     { "data-transition": event.transition },
     h("time", {}, clock(event.event_time_ns)),
-    h("span", {}, [t(`transition.${event.transition}`), who].filter(Boolean).join(" · ")),
+    h("span", {}, [t(`transition.${event.transition}`), who, event.reason].filter(Boolean).join(" · ")),
   );
 }

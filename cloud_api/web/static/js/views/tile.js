@@ -6,6 +6,7 @@ import { ABSENT, interval, number, problem } from "../format.js";
 import { language, t } from "../i18n.js";
 import { STALE_AFTER_S } from "../store.js";
 import { AlarmBand, markAlert } from "./alarm_band.js";
+import { silenceText } from "./silence_line.js";
 
 /** A value with its label. */
 class Numeric {
@@ -54,6 +55,7 @@ export class Tile {
   #canvas = h("canvas", { "aria-hidden": "true" });
   #curveTitle = h("span", { class: "curve-title" });
   #patient = h("p", { class: "tile-patient", "data-testid": "patient" });
+  #silences = h("p", { class: "tile-silence", "data-testid": "tile-silence" });
   #drawn = "";
 
   /**
@@ -70,7 +72,7 @@ export class Tile {
     const numerics = h("div", { class: "numerics" }, ...parts.map((part) => part.element));
     const curve = h("div", { class: "tile-curve" }, h("div", { class: "curve-box" }, this.#canvas));
     curve.append(this.#curveTitle);
-    const body = h("div", { class: "tile-body" }, head, numerics, this.#fresh, curve, this.#patient);
+    const body = h("div", { class: "tile-body" }, head, this.#silences, numerics, this.#fresh, curve, this.#patient);
     this.element = h("article", { class: "tile", "data-testid": "tile" }, this.#bandSlot, body);
     new ResizeObserver(() => {
       this.#drawn = "";
@@ -85,6 +87,7 @@ export class Tile {
     setAttribute(this.element, "aria-label", bed.bed_id);
     setText(this.#name, bed.bed_id);
     this.#updateAlarm(bed, nowMs);
+    this.#updateSilences(bed, nowMs);
     this.#updateDevice(bed);
     this.#updateNumerics(bed);
     this.#updateFreshness(bed);
@@ -103,6 +106,18 @@ export class Tile {
     if (!first) return this.#bandSlot.replaceChildren();
     this.#band.update(first, alerts.length - 1, nowMs);
     if (!this.#band.element.isConnected) this.#bandSlot.append(this.#band.element);
+  }
+
+  /**
+   * @param {Ward.Bed} bed
+   * @param {number} nowMs
+   */
+  #updateSilences(bed, nowMs) {
+    const silences = this.store.silencesOf(bed.device_id);
+    this.#silences.hidden = silences.length === 0;
+    setText(this.#silences, silences.map((silence) => `✕♪ ${silenceText(silence, nowMs)}`).join(" | "));
+    const held = silences.every(({ terms }) => terms?.held);
+    setAttribute(this.#silences, "data-held", String(held));
   }
 
   /** @param {Ward.Bed} bed */
