@@ -37,7 +37,7 @@ def edge(
 ) -> None:
     """Kill bedside agents at random moments while the broker comes and goes.
 
-    A whole stack with simulated arrests runs for about four seconds a kill. Exit code 1 if an
+    A whole stack with simulated crises runs for about six seconds a kill. Exit code 1 if an
     alert was lost or is twice in the database, or a restart took longer than 3 s to its first
     judged sample.
     """

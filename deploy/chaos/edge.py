@@ -46,7 +46,7 @@ class EdgeChaos:
     kills : int
         Of agents, over all beds.
     beds : int
-        Simulated patients, each arresting every two minutes.
+        Simulated patients, each with a crisis every few seconds.
     seed : int
         Of the moments.
     longest_pause_s : float
@@ -82,8 +82,8 @@ class EdgeCampaign:
         self._stack.performances = [
             Performance(
                 kind="simulator",
-                what="simulated patient, arrest",
-                script=CHECKOUT / "firmware_configs" / "scenarios" / "arrest.yaml",
+                what="simulated patient, unrest",
+                script=CHECKOUT / "firmware_configs" / "scenarios" / "unrest.yaml",
                 seed=plan.seed + number,
             )
             for number in range(plan.beds)
