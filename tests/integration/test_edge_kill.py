@@ -5,12 +5,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes.edge_cloud import CloudSide
 from fakes.edge_process import SCENARIOS, AgentProcess, agent_environment, outbox_counters
 
 from deploy.local.servers.mosquitto import MosquittoServer
+from wardstream.contracts.codec import decode
 from wardstream.contracts.identity import Lane
+from wardstream.contracts.waveform import AlertStrip
 
 VF = "ventricular_fibrillation"
 N_KILLS = 6
@@ -89,3 +92,29 @@ def test_a_damaged_outbox_is_set_aside_and_the_bed_goes_on(tmp_path: Path) -> No
         agent.wait_for(lambda _: outbox_counters(tmp_path)["numbered"]["frame"] > 2)
         agent.stop()
     assert (tmp_path / "outbox.corrupt-1.sqlite3").exists()
+
+
+@pytest.mark.timeout(120)
+def test_a_strip_that_a_kill_left_open_is_cut_by_the_next_life(
+    mosquitto: MosquittoServer, cloud: CloudSide, tmp_path: Path
+) -> None:
+    environment = agent_environment(
+        tmp_path, EDGE_MQTT__URL=mosquitto.url("bed-01"), EDGE_SOURCE__START_S="8"
+    )
+    with AgentProcess(environment) as agent:
+        agent.wait_for(lambda a: a.alerts(VF), 60)
+        alert = agent.alerts(VF)[0]
+        time.sleep(1.5)
+        agent.kill()
+    assert not cloud.numbers(Lane.STRIP), "the strip reaches five seconds beyond the onset"
+    with AgentProcess(environment) as agent:
+        assert cloud.wait_for(lambda c: c.numbers(Lane.STRIP), 40)
+        agent.stop()
+    strips = [
+        decode(p, AlertStrip) for (_, lane, _), p in cloud.payloads.items() if lane is Lane.STRIP
+    ]
+    (strip,) = [s for s in strips if s.alert_id == alert["alert_id"]]
+    before_s = (alert["event_time_ns"] - min(c.start_time_ns for c in strip.chunks)) / 1e9
+    assert 5 < before_s <= 20, "it begins in the life before"
+    known = [np.isfinite(c.samples).mean() for c in strip.chunks]
+    assert all(share > 0.3 for share in known)
