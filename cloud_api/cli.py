@@ -7,17 +7,28 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace as dataclass_replace
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from cloud_api.adapters.audit import first_broken_entry
 from cloud_api.adapters.database import KeptConnection, StorePool
+from cloud_api.adapters.signatures import OrderSigner
 from cloud_api.bootstrap import build, new_id, sign_in_desk
 from cloud_api.core.staff import Role
 from cloud_api.services.supervisor import supervise
 from cloud_api.settings import CloudSettings, StoreSettings, read_settings
-from wardstream.contracts.errors import ConfigurationError, ExitCode, TransientError
+from wardstream.alerting.conditions import rule_version
+from wardstream.alerting.site_alarms import SiteAlarms, site_limits, site_rules
+from wardstream.contracts.codec import decode, encode
+from wardstream.contracts.errors import (
+    ConfigurationError,
+    ContractError,
+    ExitCode,
+    TransientError,
+)
 from wardstream.contracts.logs import log_to_stderr
 
 logger = logging.getLogger(__name__)
@@ -56,6 +67,24 @@ async def _serve(settings: CloudSettings) -> None:
     api = build(settings)
     await supervise(api.resources, api.services, stop, grace_s=GRACE_S)
     logger.info("stopped")
+
+
+@app.command("sign-site-alarms")
+def sign_site_alarms(
+    profile: Annotated[Path, typer.Argument(help="JSON as in docs/alert-conditions.md.")],
+    key: Annotated[Path, typer.Option(help="Private key, that of CLOUD_ORDERS_KEY.")],
+    out: Annotated[Path, typer.Option(help="Where the signed profile goes.")],
+) -> None:
+    """Check a site's alarm profile against its bounds and sign it for the beds."""
+    try:
+        site = decode(profile.read_bytes(), SiteAlarms)
+        rules = site_rules(site)
+        site_limits(site)
+        signed = dataclass_replace(site, signature=OrderSigner(key).signature_of(site))
+    except (OSError, ContractError) as error:
+        raise ConfigurationError([f"{profile}: {error}"]) from error
+    out.write_bytes(encode(signed))
+    typer.echo(f"{out}: table version {rule_version(rules)}, signed for site {site.site_id}")
 
 
 @user_app.command("add")

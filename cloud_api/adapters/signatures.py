@@ -30,4 +30,8 @@ class OrderSigner:
 
     def __call__(self, order: O_co) -> O_co:
         """`order` with its signature."""
-        return signed(order, b64encode(self._key.sign(signing_bytes(order))).decode())
+        return signed(order, self.signature_of(order))
+
+    def signature_of(self, message: object) -> str:
+        """Signature of a message that has a field for one."""
+        return b64encode(self._key.sign(signing_bytes(message))).decode()
