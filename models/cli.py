@@ -192,6 +192,19 @@ def bench(
     _say(measure_model(bundle), as_json=json)
 
 
+@app.command()
+def card(
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle; the shipped one.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Write a bundle's card from the evaluations kept in it (evaluate --keep), and from nothing else."""
+    from models.registry.card import CARD_FILE, write_card
+
+    folder = bundle or SHIPPED_BUNDLE
+    text = write_card(folder)
+    _say({"card": str(folder / CARD_FILE), "n_lines": text.count("\n")}, as_json=json)
+
+
 @app.command("init-repository")
 def init_repository(json: JsonFlag = False) -> None:
     """Create the signed repository and its keys; where it stands already, refresh it."""

@@ -56,6 +56,12 @@ def evaluate_command(fold_trainer: FoldTrainerOf) -> Callable[..., None]:
             bool,
             typer.Option(help="Print the cross-validated report kept in the bundle instead."),
         ] = False,
+        keep: Annotated[
+            Path | None,
+            typer.Option(
+                help="Keep report and worst strips in this bundle, for its card (by folds only)."
+            ),
+        ] = None,
         jobs: Annotated[
             int,
             typer.Option(min=1, help="Agents side by side (quiet, episodes); one a free core."),
@@ -98,7 +104,7 @@ def evaluate_command(fold_trainer: FoldTrainerOf) -> Callable[..., None]:
             return
         settings = load_settings(os.environ)
         entry, run = PROTOCOLS.get(protocol), load_protocol(protocol)
-        for path in (predictions, report):
+        for path in (predictions, report, keep and keep / "evaluation"):
             if path is not None and not path.resolve().parent.is_dir():
                 raise ConfigurationError([f"{path.parent} is not there"])
         outcome = run(
@@ -120,6 +126,10 @@ def evaluate_command(fold_trainer: FoldTrainerOf) -> Callable[..., None]:
 
             command = f"python -m models {' '.join(sys.argv[1:])}"
             report.write_text(html_report(outcome, entry.title if entry else protocol, command))
+        if keep is not None:
+            from models.evaluation.keeping import keep as keep_in
+
+            keep_in(outcome, keep)
         typer.echo(outcome.report.to_json().decode() if json else summary(outcome))
 
     return evaluate

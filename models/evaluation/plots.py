@@ -62,6 +62,10 @@ def reliability_svg(scored: Scored) -> str:
 
 def strip_svg(strip: Strip) -> str:
     """Every channel of the stretch of `strip`, with its marks, on one time axis."""
+    return _svg(_strip_figure(strip, width=9.0))
+
+
+def _strip_figure(strip: Strip, *, width: float) -> Figure:
     header: Any = wfdb.rdheader(str(strip.record))
     rate_hz = float(header.fs)
     start = max(round(strip.start_s * rate_hz), 0)
@@ -70,7 +74,8 @@ def strip_svg(strip: Strip) -> str:
     samples = np.asarray(record.p_signal)
     time_s = np.arange(start, stop) / rate_hz
     n_channels = samples.shape[1]
-    figure = Figure(figsize=(9, 0.6 + 1.1 * n_channels), layout="constrained")
+    height = 0.5 + width / 8 * n_channels
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes: list[Any] = list(figure.subplots(n_channels, 1, sharex=True, squeeze=False)[:, 0])
     for channel, axis in enumerate(axes):
         axis.plot(time_s, samples[:, channel], color="#222222", linewidth=0.7)
@@ -88,7 +93,18 @@ def strip_svg(strip: Strip) -> str:
     axes[-1].set_xlabel("seconds of the record", fontsize=8)
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(fontsize=7, loc="upper right")
-    return _svg(figure)
+    return figure
+
+
+def strip_png(strip: Strip) -> bytes:
+    """The same, small: to stand in a model card. Metadata hold no time, so it is reproducible."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        _strip_figure(strip, width=6.0).savefig(
+            buffer, format="png", dpi=72, metadata={"Software": None}
+        )
+    return buffer.getvalue()
 
 
 def _thinned(x: Any, y: Any) -> tuple[Any, Any]:

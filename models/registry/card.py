@@ -6,11 +6,16 @@ report holds does not appear, and a report that is not cross-validated is refuse
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from models.evaluation.report import ProtocolReport
+from models.registry.card_sections import SECTIONS, figure
 from wardstream.contracts.errors import RefusedError
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ModelManifest
+from wardstream.inference.bundle import read_manifest
 
 CARD_FILE: Final = "MODEL_CARD.md"
 
@@ -23,6 +28,28 @@ _SOURCES: Final = {
     "cinc2015": "PhysioNet/CinC Challenge 2015 training set (Clifford et al. 2015)",
     "verdicts": "alerts that staff judged",
 }
+
+
+def write_card(bundle_dir: Path) -> str:
+    """Write the card of the bundle in `bundle_dir` from what lies in it, and return it.
+
+    Raises
+    ------
+    RefusedError
+        A report is not of held-out patients, or shows a strip that is not there.
+    ContractError
+        The manifest cannot be read.
+    """
+    reports: dict[str, ProtocolReport] = {}
+    for path in sorted(bundle_dir.glob("evaluation-*.json")):
+        report = msgspec.json.decode(path.read_bytes(), type=ProtocolReport)
+        reports[report.protocol] = report
+        missing = [f.image for f in report.failures if not (bundle_dir / f.image).exists()]
+        if missing:
+            raise RefusedError(f"{path.name} shows {missing}, which the bundle does not hold")
+    text = model_card(read_manifest(bundle_dir), reports)
+    (bundle_dir / CARD_FILE).write_text(text)
+    return text
 
 
 def model_card(manifest: ModelManifest, reports: Mapping[str, ProtocolReport]) -> str:
@@ -41,7 +68,7 @@ def model_card(manifest: ModelManifest, reports: Mapping[str, ProtocolReport]) -
         f"# {manifest.name}, version {manifest.version}",
         "",
         (f"Made {created:%Y-%m-%d}; `{manifest.artifact}`, {manifest.n_bytes} bytes, sha256 "
-        f"`{manifest.sha256}`. Written by `python -m models train`; do not edit."),
+        f"`{manifest.sha256}`. Written by `python -m models`; do not edit."),
         "",
         ("**Intended use.** Advises the alert engine of a bedside agent which rhythm the last 4 s of "
         "its ECG leads show. It never silences an alarm, and rules on beats alarm without it. "
@@ -62,10 +89,10 @@ def model_card(manifest: ModelManifest, reports: Mapping[str, ProtocolReport]) -
     ]  # fmt: skip
     if "windows" in reports:
         lines += _class_table(manifest, reports["windows"])
-    if "shockable" in reports:
-        lines += _shockable_table(reports["shockable"])
-    if "quantization" in reports:
-        lines += _quantization(reports["quantization"])
+    for name, section in SECTIONS.items():
+        if name in reports:
+            lines += ["", *section(reports[name])]
+    lines += _failures(reports)
     return "\n".join([*lines, *_limits(manifest, reports), ""])
 
 
@@ -94,51 +121,19 @@ def _class_table(manifest: ModelManifest, report: ProtocolReport) -> list[str]:
             continue
         support = report.support[f"{name}.se"]
         lines.append(
-            f"| {name} | {manifest.operating_points[name]:.3f} | {_figure(report, f'{name}.se')} | "
-            f"{_figure(report, f'{name}.sp')} | {report.metrics.get(f'{name}.auc', float('nan')):.3f} | "
+            f"| {name} | {manifest.operating_points[name]:.3f} | {figure(report, f'{name}.se')} | "
+            f"{figure(report, f'{name}.sp')} | {report.metrics.get(f'{name}.auc', float('nan')):.3f} | "
             f"{support[0]} ({support[1]}) |"
         )
     return lines
 
 
-def _shockable_table(report: ProtocolReport) -> list[str]:
-    lines = [
-        "",
-        "## Shockable or not (VF, flutter, VT above 150/min; vfdb, cudb, mitdb)",
-        "",
-        (
-            "Share decided right of 4 s windows at 1 s steps, by the decision of the bed at their "
-            "end; noise and 4 s around changes of rhythm left out."
-        ),
-        "",
-        "| | right | windows (patients) |",
-        "|---|---|---|",
-    ]
-    for name, label in (("se", "**all shockable (Se)**"), ("sp", "**all others (Sp)**")):
-        if name in report.metrics:
-            n_windows, n_patients = report.support[name]
-            lines.append(f"| {label} | {_figure(report, name)} | {n_windows} ({n_patients}) |")
-    for group, found in report.metrics.get("per_rhythm", {}).items():
-        right, interval = 100 * found["share_right"], found.get("interval")
-        shown = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
-        lines.append(
-            f"| {group} | {right:.1f}{shown} | {found['n_windows']} ({found['n_patients']}) |"
-        )
-    return lines
-
-
-def _quantization(report: ProtocolReport) -> list[str]:
-    metrics = report.metrics
-    return [
-        "",
-        "## INT8 against FP32, held-out patients",
-        "",
-        (
-            f"Decisions of the worst class agree in {100 * metrics['decision_agreement']:.2f} % of windows; "
-            f"the largest loss of sensitivity at a fixed specificity is "
-            f"{metrics['max_se_loss_points']:.2f} points."
-        ),
-    ]
+def _failures(reports: Mapping[str, ProtocolReport]) -> list[str]:
+    lines: list[str] = []
+    for name, report in reports.items():
+        for failure in report.failures:
+            lines += ["", f"**{name}.** {failure.caption}", "", f"![{name}]({failure.image})"]
+    return ["", "## Known failures", "", "The worst cases of the folds.", *lines] if lines else []
 
 
 def _limits(manifest: ModelManifest, reports: Mapping[str, ProtocolReport]) -> list[str]:
@@ -165,9 +160,3 @@ def _limits(manifest: ModelManifest, reports: Mapping[str, ProtocolReport]) -> l
         f"* Verdicts of staff learned from: {n_verdicts}; no figure is computed on them.",
     ]
     return lines
-
-
-def _figure(report: ProtocolReport, name: str) -> str:
-    low, high = report.confidence.get(name, (None, None))
-    value = f"{100 * report.metrics[name]:.1f}"
-    return value if low is None else f"{value} [{100 * low:.1f}, {100 * high:.1f}]"
