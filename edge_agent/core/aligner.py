@@ -100,6 +100,8 @@ class StreamAligner:
         self.stream = stream
         self.sampling_rate_hz = sampling_rate_hz
         self.counts = AlignerCounts()
+        self._period_ns = NS_PER_S / sampling_rate_hz
+        self._slip_ns = max(SLIP_NS, 0.75 * self._period_ns)
         self._clock = ClockMap()
         self._events: list[SourceEvent] = []
         self._waiting: list[_Waiting] = []
@@ -137,6 +139,8 @@ class StreamAligner:
         """What goes on now that `arrival` is here, in order."""
         if arrival.samples.shape[1] == 0:
             return []
+        if self._is_next(arrival):
+            return self._follow(arrival)
         now_ns = arrival.arrived_ns
         waiting = _Waiting(self._position(arrival), arrival)
         if not self._running and not self._waiting:
@@ -179,6 +183,32 @@ class StreamAligner:
             self._anchor_ns += by_ns
             self._slipped_ns += by_ns
 
+    # ---- the usual case, in one look ----------------------------------------------------
+
+    def _is_next(self, arrival: WaveformArrival) -> bool:
+        return (
+            self._running
+            and self._anchor_ns is not None
+            and not self._waiting
+            and not self._suspects
+            and arrival.position is not None
+            and arrival.position + self._shift == self._expected
+        )
+
+    def _follow(self, arrival: WaveformArrival) -> list[AlignedRun]:
+        """What `push` gives for the block that was due, without asking what else it may be."""
+        samples, start = arrival.samples, self._expected
+        self._expected += samples.shape[1]
+        self._last_arrived_ns = arrival.arrived_ns
+        self._clock.note(self._device_ns(self._expected), arrival.arrived_ns)
+        self._remember(start, hash(samples.tobytes()))
+        at_ns = self.end_time_ns
+        samples = self._slipped(samples, self._device_ns(start), at_ns)
+        self._n_out += samples.shape[1]
+        if samples.shape[1] == 0:
+            return []
+        return [AlignedRun(samples=samples, start_time_ns=at_ns, follows=True)]
+
     # ---- positions ----------------------------------------------------------------------
 
     def _position(self, arrival: WaveformArrival) -> int:
@@ -204,16 +234,19 @@ class StreamAligner:
 
     def _device_ns(self, position: int) -> int:
         """Position on a device clock that never steps."""
-        return round(position * NS_PER_S / self.sampling_rate_hz)
+        return round(position * self._period_ns)
 
     def _is_repeat(self, block: _Waiting) -> bool:
         content = hash(block.arrival.samples.tobytes())
         if self._recent.get(block.position) == content:
             return True
-        self._recent[block.position] = content
+        self._remember(block.position, content)
+        return False
+
+    def _remember(self, position: int, content: int) -> None:
+        self._recent[position] = content
         if len(self._recent) > MAX_WAITING:
             self._recent.popitem(last=False)
-        return False
 
     # ---- doubt --------------------------------------------------------------------------
 
@@ -310,8 +343,9 @@ class StreamAligner:
             gap = np.full((samples.shape[0], missing), np.nan, dtype=np.float32)
             samples = np.concatenate([gap, samples], axis=1)
             start_device_ns -= round(missing * NS_PER_S / self.sampling_rate_hz)
-        samples = self._slipped(samples, start_device_ns)
-        run = AlignedRun(samples=samples, start_time_ns=self.end_time_ns, follows=True)
+        at_ns = self.end_time_ns
+        samples = self._slipped(samples, start_device_ns, at_ns)
+        run = AlignedRun(samples=samples, start_time_ns=at_ns, follows=True)
         self._n_out += samples.shape[1]
         return [run] if samples.shape[1] else []
 
@@ -323,12 +357,12 @@ class StreamAligner:
         start_ns = TimestampNs(self._anchor_ns)
         return AlignedRun(samples=samples, start_time_ns=start_ns, follows=False)
 
-    def _slipped(self, samples: NDArray[np.float32], device_ns: int) -> NDArray[np.float32]:
+    def _slipped(
+        self, samples: NDArray[np.float32], device_ns: int, at_ns: int
+    ) -> NDArray[np.float32]:
         """`samples`, one left out or repeated where the grid has strayed from the device."""
-        at_ns = self.end_time_ns
         stray_ns = self._clock.host_ns(device_ns) - at_ns
-        limit_ns = max(SLIP_NS, 0.75 * NS_PER_S / self.sampling_rate_hz)
-        if abs(stray_ns) <= limit_ns or at_ns - self._slipped_ns < SLIP_EVERY_NS:
+        if abs(stray_ns) <= self._slip_ns or at_ns - self._slipped_ns < SLIP_EVERY_NS:
             return samples
         self._slipped_ns = at_ns
         self.counts.n_slipped += 1

@@ -11,6 +11,9 @@ WINDOW_S: Final = 120
 MIN_BUCKETS_FOR_DRIFT: Final = 15
 """Before that the drift is taken as 0: a slope over a few seconds is noise."""
 
+FIT_EVERY_S: Final = 4
+"""How often the line is drawn anew; at 250 ppm the clocks part by 1 ms meanwhile."""
+
 MAX_DRIFT: Final = 1e-3
 """Steeper is no crystal (a bad one drifts 200 ppm) but an error of the numbering."""
 
@@ -48,8 +51,8 @@ class ClockMap:
         delay = arrived_ns - device_ns
         bucket = device_ns // NS_PER_S
         if bucket != self._bucket or not self._least:
-            if len(self._least) >= MIN_BUCKETS_FOR_DRIFT:
-                self._fit()  # once a second, on seconds that are complete
+            if len(self._least) >= MIN_BUCKETS_FOR_DRIFT and bucket % FIT_EVERY_S == 0:
+                self._fit()  # on seconds that are complete
             self._bucket = bucket
             self._least.append((device_ns, delay))
         elif delay < self._least[-1][1]:

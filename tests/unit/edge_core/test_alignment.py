@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.core.aligner import AlignedRun, StreamAligner
+from edge_agent.core.aligner import MAX_FILL_S, MAX_WAITING, AlignedRun, StreamAligner
 from edge_agent.core.arrivals import WaveformArrival
 from edge_agent.core.clock_map import ClockMap
 from edge_agent.core.ports import SourceEventKind
@@ -225,3 +225,32 @@ def test_the_clock_map_finds_offset_and_drift_below_the_jitter() -> None:
     assert abs(clock.drift_ppm - 200) < 20
     now_ns = 100 * NS_PER_S
     assert abs(clock.host_ns(now_ns) - now_ns * (1 + 200e-6) - 3 * NS_PER_S) < 5 * NS_PER_MS
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(2**40), 2**40) | st.integers(0, 3000),
+            st.integers(0, 3 * NS_PER_S) | st.integers(0, 50 * NS_PER_MS),
+        ),
+        max_size=80,
+    ),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_device_numbers_time_never_runs_back(
+    blocks: list[tuple[int, int]], stamped: bool
+) -> None:
+    aligner = StreamAligner("ecg", RATE_HZ)
+    runs: list[AlignedRun] = []
+    now_ns = START_NS
+    for position, later_ns in blocks:
+        now_ns += later_ns
+        runs += aligner.push(
+            block(0, arrived_ns=now_ns, stamped=stamped, first=position, stamp_ns=position * 10**6)
+        )
+        held = aligner._waiting, aligner._suspects
+        assert all(len(part) <= MAX_WAITING + 1 for part in held), "what waits is bounded"
+        assert all(run.samples.shape[1] <= MAX_FILL_S * RATE_HZ + N for run in runs[-3:])
+    runs += aligner.poll(now_ns + 10 * NS_PER_S)
+    check_times(runs)
