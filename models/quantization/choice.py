@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_LOSS_POINTS: Final = 0.5
 """Points of sensitivity at a fixed specificity that no class may lose beyond chance."""
 
-N_CHECKED: Final = 20_000
+N_CHECKED: Final = 12_000
 N_LEARNED: Final = 6_000
 
 STATIC, AWARE = "static", "aware"
