@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -24,6 +25,14 @@ app = typer.Typer(
 )
 
 _BUNDLE = Path(__file__).resolve().parents[1] / "models" / "artifacts" / "rhythm"
+
+
+class CampaignKind(StrEnum):
+    """What is done to recordings."""
+
+    RESTARTS = "restarts"
+    DELIVERIES = "deliveries"
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 ModelDir = Annotated[
@@ -252,6 +261,30 @@ def bench(as_json: AsJson = False, model: ModelDir = _BUNDLE) -> None:
 
     _quiet_log()
     print(json.dumps(measure(model), indent=None if as_json else 2))
+
+
+@app.command()
+def campaign(
+    kind: Annotated[CampaignKind, typer.Argument(help="What is done to the recordings.")],
+    records: Annotated[list[Path], typer.Argument(help="WFDB records, without extension.")],
+    n: Annotated[int, typer.Option(min=1, help="Restarts in all; deliveries of each.")] = 1,
+    seed: Annotated[int, typer.Option(help="Decides every draw.")] = 1,
+    tolerance_s: Annotated[float, typer.Option(min=0, help="Between the same alerts.")] = 15.0,
+    model: ModelDir = _BUNDLE,
+) -> None:
+    """Judge recordings that arrive badly, beside the same undisturbed; one JSON line each.
+
+    \b
+    restarts    cold starts, gaps of 0.1 to 30 s, stalls with a backlog, at random times:
+                high-priority alarms that the undisturbed run does not raise
+    deliveries  loss, jitter, overtaking and clock steps over the whole recording:
+                high-priority alerts missed and added, samples lost and recorded as missing
+    """
+    from edge_agent.bootstrap.campaign import run
+
+    _quiet_log()
+    for line in run(kind.value, records, model, n=n, seed=seed, tolerance_s=tolerance_s):
+        print(json.dumps(line), flush=True)
 
 
 @app.command()
