@@ -100,7 +100,7 @@ class Stack:
                 group.create_task(self._kafka(folder, kafka)),
             )
         repository = state.part("models")
-        orders_key, orders_public_key = order_keys(repository / "keys")
+        orders_key, orders_public_key = order_keys(state.part("orders"))
         return environment.Addresses(
             database_url=tasks[0].result(),
             mqtt_urls=tasks[1].result(),
