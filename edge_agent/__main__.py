@@ -6,6 +6,12 @@ import sys
 from contextlib import suppress
 from typing import Any, cast
 
+from edge_agent.adapters.priority import take_precedence
+
+# A restart on a busy machine waits its turn for every import, so the bed goes first at once.
+if sys.argv[1:2] == ["run"]:
+    take_precedence()
+
 # One bed, a few samples at a time: threads of numeric libraries only cost memory and jitter.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")

@@ -89,9 +89,6 @@ def run(
     Exit codes: 0 stopped, 1 crashed, 65 the source cannot be read, 69 the state folder cannot
     be used, 78 settings are wrong (all problems are listed).
     """
-    from edge_agent.adapters.priority import take_precedence
-
-    take_precedence()
     from edge_agent.core.outbox_port import StorageError
     from edge_agent.core.ports import Measurements, UnreadableSourceError
     from edge_agent.settings import load_settings, read_profile
