@@ -22,7 +22,7 @@ from edge_agent.adapters.drivers.serial_front_end import (
 )
 from edge_agent.core.ports import SourceEventKind
 
-HOSTILE = Path(__file__).resolve().parents[2] / "data" / "hostile" / "serial"
+HOSTILE = Path(__file__).resolve().parents[1] / "data" / "hostile" / "serial"
 II, V = "MDC_ECG_ELEC_POTL_II", "MDC_ECG_ELEC_POTL_V"
 LEADS = (
     SerialChannel(input=0, code=II, unit="mV", scale=0.001),

@@ -23,7 +23,7 @@ from edge_agent.adapters.drivers.mllp_frames import END, MAX_MESSAGE_BYTES, STAR
 from edge_agent.core.ports import SourceEventKind
 from wardstream.contracts.errors import OutOfRangeError
 
-HOSTILE = Path(__file__).resolve().parents[2] / "data" / "hostile" / "mllp"
+HOSTILE = Path(__file__).resolve().parents[1] / "data" / "hostile" / "mllp"
 SPO2, HR = "MDC_PULS_OXIM_SAT_O2", "MDC_ECG_HEART_RATE"
 
 
