@@ -3,7 +3,8 @@
 After Pan and Tompkins (IEEE Trans. Biomed. Eng. 32:230-236, 1985): band-pass, slope, moving
 mean, adaptive threshold, search-back, T-wave rejection. Ours: each lead is measured by its
 own level; leads are weighted by quality and by how far their QRS stand out of what lies
-between; the threshold falls with the time since the last beat; after silence the detector
+between; where there is noise, a peak that looks like the beats so far counts for more, and
+another for less; the threshold falls with the time since the last beat; after silence the detector
 grows more sensitive and at last learns anew. A beat is known about 0.2 s after its peak.
 
 The constants were chosen with all of mitdb in view: its figures there are not held out.
@@ -16,15 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardstream.contracts.errors import OutOfRangeError
-from wardstream.kernels.compile import inlined, kernel
+from wardstream.kernels.beat_shape import MASK, RING, SHAPE_SAMPLES, learn_shape, likeness, width
+from wardstream.kernels.compile import inlined, joint_kernel, kernel
 from wardstream.kernels.filters import butterworth_highpass, butterworth_lowpass
 from wardstream.kernels.resample import TARGET_RATE_HZ
 
 MAX_BEATS: Final = 128
 """Beats kept: half a minute at 250 /min."""
 
-_RING: Final = 1024  # history in samples, a power of two: search-back reaches 2.5 s
-_MASK: Final = _RING - 1
+AMPLITUDE, WIDTH, LIKENESS = range(3)
+"""Columns of `QrsDetector.features`."""
+
 
 # Samples at 250 Hz unless said otherwise.
 _MEAN_WIDTH: Final = 28  # moving mean: 112 ms, about one QRS
@@ -34,6 +37,11 @@ _T_WAVE: Final = 90  # 360 ms: a peak within may be a T wave
 _T_WAVE_SLOPE: Final = 0.5  # and is one if less than half as steep as the beat before
 _CONFIRM: Final = 10  # a peak stands once the feature has fallen for 40 ms
 _FALL: Final = 0.9
+_SHAPE_BEATS: Final = 8  # beats before the shape has a say
+_SHAPE_SAY: Final = 4.0  # times the share of noise in the signal
+_SHAPE_USUAL: Final = 0.7  # correlation that neither speaks for a beat nor against it
+_SHAPE_FLOOR: Final = 0.4  # of the height is left to what looks like no beat: some beats do
+_SHAPE_SILENT: Final = 375  # 1.5 s without a beat: the beats may look otherwise now
 _THRESHOLD: Final = 0.37  # between the noise and the signal level
 _EXTRA: Final = 0.5  # added right after a beat, fading with
 _EXTRA_FADE: Final = 50.0
@@ -65,6 +73,7 @@ _STATE: Final = np.dtype(
         ("n", "i8"), ("n_beats", "i8"), ("last_at", "i8"), ("learn_until", "i8"),
         ("peak_at", "i8"), ("peak", "f8"), ("missed_at", "i8"), ("missed", "f8"),
         ("missed_slope", "f8"), ("signal", "f8"), ("noise", "f8"), ("rr", "f8"), ("slope", "f8"),
+        ("lag", "i8"), ("shaped", "i8"),
     ]
 )  # fmt: skip
 _LEAD: Final = np.dtype(
@@ -88,6 +97,10 @@ class QrsDetector:
         Quality of each lead, 0 to 1; the caller sets it. A lead of weight 0 has no say.
     beat_index, known_index : ndarray of int64, shape (MAX_BEATS,)
         Sample of the R peak of beat k, and sample at which it was known, at ``k % MAX_BEATS``.
+    features : ndarray of float64, shape (MAX_BEATS, 3)
+        Of beat k at row ``k % MAX_BEATS``: height of the R peak over the 0.4 s around it in mV,
+        signed; width in ms (how long it is steep, in the band of 7-20 Hz: some 30 ms more than
+        the QRS); correlation with the shape of the beats so far, -1 to 1.
 
     Raises
     ------
@@ -99,9 +112,11 @@ class QrsDetector:
         if n_leads < 1:
             raise OutOfRangeError(f"n_leads is {n_leads}, expected at least 1")
         self._leads = np.zeros(n_leads, dtype=_LEAD)
-        self._history = np.zeros((3, n_leads, _RING))  # as sampled, in the band, its slope
+        self._history = np.zeros((3, n_leads, RING))  # as sampled, in the band, its slope
         self._state = np.zeros(1, dtype=_STATE)
         self.weights = np.ones(n_leads)
+        self._shapes = np.zeros((n_leads, SHAPE_SAMPLES))
+        self.features = np.zeros((MAX_BEATS, 3))
         self._beats = np.zeros((2, MAX_BEATS), dtype=np.int64)
         self.beat_index, self.known_index = self._beats
         self.reset()
@@ -121,7 +136,7 @@ class QrsDetector:
 
     def reset(self) -> None:
         """Forget everything: the next sample pushed is sample 0."""
-        for array in (self._leads, self._history, self._state):
+        for array in (self._leads, self._history, self._state, self._shapes):
             array[:] = 0
         self._leads["held"] = math.nan
         self._leads["level"] = _MIN_LEVEL
@@ -133,7 +148,16 @@ class QrsDetector:
     @property
     def parts(self) -> tuple[Any, ...]:
         """What `detect` takes after the samples, for kernels that call it themselves."""
-        return _SECTIONS, self.weights, self._leads, self._history, self._state, self._beats
+        return (
+            _SECTIONS,
+            self.weights,
+            self._leads,
+            self._history,
+            self._state,
+            self._beats,
+            self._shapes,
+            self.features,
+        )
 
     def push(self, samples_mv: NDArray[np.float32]) -> int:
         """Number of beats that became known with the next samples.
@@ -155,7 +179,7 @@ class QrsDetector:
         # Few arguments, and none made for the call: at 40 ms a packet the call is what costs.
         return _detect(
             samples_mv, _SECTIONS, self.weights, self._leads, self._history, self._state,
-            self._beats,
+            self._beats, self._shapes, self.features,
         )  # fmt: skip
 
     def last_beats(self, n: int) -> NDArray[np.int64]:
@@ -164,7 +188,7 @@ class QrsDetector:
         return self.beat_index[np.arange(self.n_beats - n, self.n_beats) % MAX_BEATS]
 
 
-@kernel
+@joint_kernel
 def _detect(
     samples: NDArray[np.float32],
     sections: NDArray[np.float64],
@@ -173,6 +197,8 @@ def _detect(
     history: NDArray[np.float64],
     states: Any,
     beats: NDArray[np.int64],
+    shapes: NDArray[np.float64],
+    features: NDArray[np.float64],
 ) -> int:
     state = states[0]
     raw, band, slope = history[0], history[1], history[2]
@@ -193,13 +219,15 @@ def _detect(
         if feature > state.peak:
             state.peak, state.peak_at = feature, n
         elif n - state.peak_at >= _CONFIRM and feature < _FALL * state.peak:
-            beat_at = _judge_peak(leads, slope, state)
+            beat_at = _judge_peak(leads, band, slope, shapes, state)
             state.peak, state.peak_at = feature, n
         if beat_at < 0:
-            beat_at = _search_back(leads, slope, state)
+            beat_at = _search_back(leads, band, slope, shapes, state)
         if beat_at >= 0:
             k = state.n_beats % beats.shape[1]
-            beats[0, k] = _r_peak(beat_at, n, leads, raw)
+            beats[0, k] = _r_peak(beat_at, n, leads, raw, features[k])
+            features[k, WIDTH] = width(beat_at, leads, slope)
+            features[k, LIKENESS] = likeness(beat_at, leads, band, shapes, state)
             beats[1, k] = n
             state.n_beats += 1
         _grow_sensitive(leads, state)
@@ -267,15 +295,15 @@ def _feed(
             lead.a1 = sections[0, 2] * x
             lead.b0 = lead.b1 = 0.0
             for k in range(1, 5):
-                band[c, (n - k) & _MASK] = 0.0
+                band[c, (n - k) & MASK] = 0.0
             for k in range(1, _R_BEFORE + 2 * _BASELINE):  # as far as an R peak is looked for
-                raw[c, (n - k) & _MASK] = x
+                raw[c, (n - k) & MASK] = x
         if math.isnan(lead.held):
             for k in range(raw.shape[1]):
                 raw[c, k] = x
         lead.held = x
         lead.gap = 0
-    raw[c, n & _MASK] = x
+    raw[c, n & MASK] = x
     y = sections[0, 0] * x + lead.a0
     z0 = sections[0, 1] * x - sections[0, 3] * y + lead.a1
     z1 = sections[0, 2] * x - sections[0, 4] * y
@@ -286,14 +314,14 @@ def _feed(
     z1 = sections[1, 2] * y - sections[1, 4] * x
     lead.b0 = z0 if abs(z0) > 1e-30 else 0.0
     lead.b1 = z1 if abs(z1) > 1e-30 else 0.0
-    band[c, n & _MASK] = x
-    rise = 2 * x + band[c, (n - 1) & _MASK]
-    rise = rise - band[c, (n - 3) & _MASK] - 2 * band[c, (n - 4) & _MASK]
-    slope[c, n & _MASK] = abs(rise) / 8
-    if n & _MASK == 0:  # summed anew now and then, so that rounding never adds up
+    band[c, n & MASK] = x
+    rise = 2 * x + band[c, (n - 1) & MASK]
+    rise = rise - band[c, (n - 3) & MASK] - 2 * band[c, (n - 4) & MASK]
+    slope[c, n & MASK] = abs(rise) / 8
+    if n & MASK == 0:  # summed anew now and then, so that rounding never adds up
         lead.sum = _sum_before(slope, c, n)
     else:
-        lead.sum += slope[c, n & _MASK] - slope[c, (n - _MEAN_WIDTH) & _MASK]
+        lead.sum += slope[c, n & MASK] - slope[c, (n - _MEAN_WIDTH) & MASK]
     return lead.sum / _MEAN_WIDTH
 
 
@@ -301,12 +329,18 @@ def _feed(
 def _sum_before(slope: NDArray[np.float64], c: int, n: int) -> float:
     total = 0.0
     for k in range(_MEAN_WIDTH):
-        total += slope[c, (n - k) & _MASK]
+        total += slope[c, (n - k) & MASK]
     return total
 
 
-@kernel
-def _judge_peak(leads: Any, slope: NDArray[np.float64], state: Any) -> int:
+@joint_kernel
+def _judge_peak(
+    leads: Any,
+    band: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    shapes: NDArray[np.float64],
+    state: Any,
+) -> int:
     # Position of the feature's peak if it is a beat, else -1.
     gap = state.peak_at - state.last_at
     if gap <= _REFRACTORY:
@@ -316,18 +350,30 @@ def _judge_peak(leads: Any, slope: NDArray[np.float64], state: Any) -> int:
     threshold += _EXTRA * span * math.exp((_REFRACTORY - gap) / _EXTRA_FADE)
     steepness = _steepness(state.peak_at, leads, slope)
     t_wave = gap < _T_WAVE and steepness < _T_WAVE_SLOPE * state.slope
-    if state.peak > threshold and not t_wave and _moves(state.peak_at, leads, slope):
+    alike = likeness(state.peak_at, leads, band, shapes, state)
+    if gap > _SHAPE_SILENT or state.shaped < _SHAPE_BEATS:
+        alike = _SHAPE_USUAL
+    say = _SHAPE_SAY * state.noise / state.signal
+    height = state.peak * max(1.0 + say * (alike - _SHAPE_USUAL), _SHAPE_FLOOR)
+    if height > threshold and not t_wave and _moves(state.peak_at, leads, slope):
         _accept(state.peak_at, state.peak, steepness, _SIGNAL_GAIN, leads, slope, state)
+        learn_shape(state.peak_at, leads, band, shapes, state)
         return state.last_at
-    if state.peak > state.missed and gap > _T_WAVE:
-        state.missed, state.missed_slope = state.peak, steepness
+    if height > state.missed and gap > _T_WAVE:
+        state.missed, state.missed_slope = height, steepness
         state.missed_at = state.peak_at
     state.noise += _NOISE_GAIN * (min(state.peak, state.signal) - state.noise)
     return -1
 
 
 @kernel
-def _search_back(leads: Any, slope: NDArray[np.float64], state: Any) -> int:
+def _search_back(
+    leads: Any,
+    band: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    shapes: NDArray[np.float64],
+    state: Any,
+) -> int:
     # After 1.66 mean intervals without a beat, the best peak passed over, or -1.
     if state.missed_at < 0 or state.n - 1 - state.last_at <= _SEARCH_BACK_RR * state.rr:
         return -1
@@ -384,14 +430,16 @@ def _steepness(at: int, leads: Any, slope: NDArray[np.float64]) -> float:
     for c in range(leads.size):
         steepest = 0.0
         for k in range(_MEAN_WIDTH + 5):
-            steepest = max(steepest, slope[c, (at - k) & _MASK])
+            steepest = max(steepest, slope[c, (at - k) & MASK])
         total += leads[c].weight * steepest / leads[c].level
         weight_sum += leads[c].weight
     return total / weight_sum if weight_sum > 0 else 0.0
 
 
 @kernel
-def _r_peak(at: int, n: int, leads: Any, raw: NDArray[np.float64]) -> int:
+def _r_peak(
+    at: int, n: int, leads: Any, raw: NDArray[np.float64], feature: NDArray[np.float64]
+) -> int:
     # Farthest from the baseline, in the first lead that is good enough: one lead, so that
     # intervals do not jitter between the peaks of two.
     best = 0.0
@@ -404,13 +452,14 @@ def _r_peak(at: int, n: int, leads: Any, raw: NDArray[np.float64]) -> int:
     first, last = max(centre - _BASELINE, 0), min(centre + _BASELINE, n)
     baseline = 0.0
     for j in range(first, last + 1):
-        baseline += raw[chosen, j & _MASK]
+        baseline += raw[chosen, j & MASK]
     baseline /= last + 1 - first
     where, farthest = max(centre, 0), -1.0
     for j in range(max(centre - _R_EARLIER, 0), min(centre + _R_LATER, n) + 1):
-        distance = abs(raw[chosen, j & _MASK] - baseline)
+        distance = abs(raw[chosen, j & MASK] - baseline)
         if distance > farthest:
             where, farthest = j, distance
+    feature[AMPLITUDE] = raw[chosen, where & MASK] - baseline
     return where
 
 
@@ -424,6 +473,7 @@ def _grow_sensitive(leads: Any, state: Any) -> None:
     if quiet > _RELEARN and n >= state.learn_until + _RELEARN:
         state.learn_until = n + _LEARNING
         state.peak, state.slope = 0.0, 0.0
+        state.shaped = 0
         for c in range(leads.size):
             leads[c].level = _MIN_LEVEL
 
