@@ -8,11 +8,14 @@ from typing import Final
 from edge_agent.core.bed import Bed
 from wardstream.alerting.ectopy import pause
 from wardstream.alerting.numerics import (
+    APNOEA_S,
     Limits,
     Measure,
     NumericsState,
     Source,
     apnoea,
+    is_uneventful,
+    noted,
     observe_measure,
     with_limits,
 )
@@ -105,15 +108,31 @@ class NumericsWatch:
     def second(self, values: Mapping[str, float], bed: Bed, time_ns: TimestampNs) -> list[Finding]:
         """What the second that ended at `time_ns` says; only what is news."""
         findings: list[Finding] = []
+        concerned = self._concerned()
+        uneventful: list[Measure] = []
         for measure in _OF_CURVES:
             value = values.get(measure.value, math.nan)
             if measure is Measure.HEART_RATE and math.isnan(value):
                 rates = [values.get(name, math.nan) for name in _PULSE_RATES]
                 value = next((rate for rate in rates if not math.isnan(rate)), math.nan)
-            findings += self._judge(measure, value, time_ns, Source.CURVE)
-        findings.append(apnoea(bed.breath_age_s(time_ns), time_ns))
+            of = self._limits[measure]
+            if (
+                is_uneventful(self._limits, self._state, measure, value)
+                and of.below not in concerned
+                and of.above not in concerned
+            ):
+                uneventful.append(measure)
+            else:
+                findings += self._judge(measure, value, time_ns, Source.CURVE)
+        if uneventful:
+            self._state = noted(self._state, uneventful, time_ns)
+        breath_age_s = bed.breath_age_s(time_ns)
+        if breath_age_s >= APNOEA_S or Condition.APNOEA in concerned:
+            findings.append(apnoea(breath_age_s, time_ns))
         findings.append(_pause(bed, time_ns))
-        findings.append(self._fibrillation_end(time_ns))
+        over = Condition.ATRIAL_FIBRILLATION_ENDED
+        if self._fibrillation_ended_ns is not None or over in concerned:
+            findings.append(self._fibrillation_end(time_ns))
         return self._news(findings)
 
     def note(self, events: Iterable[AlertEvent]) -> None:

@@ -5,7 +5,7 @@ the monitor's numeric of the same measure while it is fresh.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -195,6 +195,25 @@ def observe_measure(
         if sides.pop((measure, condition), None) is not None:
             findings.append(_finding(limits, sides, condition, time_ns))
     return NumericsState(sides=sides, curve_time_ns=curves), findings
+
+
+def is_uneventful(limits: Limits, state: NumericsState, measure: Measure, value: float) -> bool:
+    """Whether `value` is inside its limits and has been: nothing could come of observing it."""
+    of = limits[measure]
+    if not math.isfinite(value):
+        return False
+    if (of.lower is not None and value < of.lower) or (of.upper is not None and value > of.upper):
+        return False
+    for condition in (of.below, of.above):
+        side = None if condition is None else state.sides.get((measure, condition))
+        if side is not None and side.state.outside_since_ns is not None:
+            return False
+    return True
+
+
+def noted(state: NumericsState, measures: Iterable[Measure], time_ns: TimestampNs) -> NumericsState:
+    """`state`, knowing that curves gave values of `measures` at `time_ns`."""
+    return replace(state, curve_time_ns={**state.curve_time_ns, **dict.fromkeys(measures, time_ns)})
 
 
 def apnoea(breath_age_s: float, time_ns: TimestampNs) -> Finding:

@@ -1,14 +1,26 @@
 """Orders of people reach the bed's judgement, and outlive a restart."""
 
 import json
+import math
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from fakes.bedside import START_NS
+from hypothesis import given
+from hypothesis import strategies as st
 
+from edge_agent.core.bed import Bed
+from edge_agent.core.numerics_watch import NumericsWatch
 from wardstream.alerting.bed_alerts import Holder
 from wardstream.alerting.engine import EngineSnapshot, Finding
+from wardstream.alerting.numerics import (
+    DEFAULT_LIMITS,
+    Measure,
+    NumericsState,
+    Source,
+    observe_measure,
+)
 from wardstream.contracts.alert import AlertEvent, Condition, SignalState, Transition
 from wardstream.contracts.authority import (
     Authority,
@@ -96,6 +108,27 @@ def test_limits_that_cannot_be_meant_are_refused_and_change_nothing(bed) -> None
         bed.pipeline.order(limits(limits={"spo2_percent": LimitPair(lower=8.5)}), at(0))
     saturate(bed, 87.0, 0, 15)
     assert bed.events(Condition.DESATURATION)
+
+
+@given(
+    st.lists(st.sampled_from([math.nan, 40.0, 44.0, 46.0, 80.0, 128.0, 131.0]), max_size=60),
+    st.lists(st.sampled_from([math.nan, 50.0, 61.0, 80.0, 121.0]), min_size=60, max_size=60),
+)
+def test_what_is_uneventful_is_skipped_without_a_difference(rates, pressures) -> None:
+    standing: set[Condition] = set()
+    watch = NumericsWatch(DEFAULT_LIMITS, lambda: frozenset(standing), lambda _: False)
+    state, bed = NumericsState(), Bed()
+    present: dict[Condition, bool] = {}
+    for second, (rate, mean) in enumerate(zip(rates, pressures, strict=False)):
+        values = {"heart_rate_per_min": rate, "abp_mean_mmhg": mean}
+        for found in watch.second(values, bed, at(second)):
+            (standing.add if found.present else standing.discard)(found.condition)
+        for measure, value in ((Measure.HEART_RATE, rate), (Measure.MEAN, mean)):
+            state, findings = observe_measure(
+                DEFAULT_LIMITS, state, measure, value, at(second), Source.CURVE
+            )
+            present |= {found.condition: bool(found.present) for found in findings}
+        assert standing == {condition for condition, there in present.items() if there}
 
 
 def test_a_silence_works_only_while_it_is_held(bed) -> None:
