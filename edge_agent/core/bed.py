@@ -9,13 +9,14 @@ import numpy as np
 from edge_agent.core.ecg_track import EcgTrack
 from edge_agent.core.groups import ChannelGroup
 from edge_agent.core.rhythm import RhythmJudge, RhythmMemory
-from edge_agent.core.tracks import BreathTrack, PulseTrack, Track
+from edge_agent.core.tracks import USABLE_SCORE, BreathTrack, PulseTrack, Track
 from wardstream.alerting.detection import BedSigns
 from wardstream.contracts.codes import Modality, code_by_mdc
 from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
 from wardstream.contracts.units import convert
 from wardstream.contracts.waveform import NumericObservation
+from wardstream.kernels.derived_respiration import MAX_PULSE_CHANNELS, DerivedRespiration
 from wardstream.kernels.intervals import rr_statistics
 
 LIVE_NS: Final = 2 * NS_PER_S
@@ -34,6 +35,7 @@ class Bed:
     """Groups by their codes, and the latest numerics."""
 
     def __init__(self) -> None:
+        self._respiration = DerivedRespiration()
         self.groups: dict[tuple[str, ...], ChannelGroup] = {}
         self.quarantined_numerics: dict[str, str] = {}
         self._numerics: dict[str, tuple[float, TimestampNs]] = {}
@@ -139,8 +141,24 @@ class Bed:
         if breaths:
             values["respiration_rate_per_min"] = breaths[0].rate_per_min()
             values["quality_resp"] = float(breaths[0].quality.score[0])
+        if not any(track.quality.score[0] >= USABLE_SCORE for track in breaths):
+            # No curve can be believed, and no `quality_resp` that would do says so. An
+            # apnoea on a good curve is never overruled.
+            rate = self._derived_rate_per_min(live, now_ns)
+            if not math.isnan(rate):
+                values["respiration_rate_per_min"] = rate
         values |= self._sample_counts(second_ns)
         return values
+
+    def _derived_rate_per_min(self, live: list[Track], now_ns: TimestampNs) -> float:
+        respiration = self._respiration
+        respiration.begin()
+        ecg = self.ecg(now_ns)
+        if ecg is not None and ecg in live:
+            ecg.tell_breathing(respiration)
+        for track in [one for one in live if isinstance(one, PulseTrack)][:MAX_PULSE_CHANNELS]:
+            track.tell_breathing(respiration)
+        return respiration.rate_per_min()
 
     def _live_tracks(self, now_ns: TimestampNs) -> list[Track]:
         for group in self.groups.values():

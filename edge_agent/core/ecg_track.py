@@ -16,6 +16,7 @@ from wardstream.alerting.detection import (
 )
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.kernels.beats import MAX_BEATS
+from wardstream.kernels.derived_respiration import DerivedRespiration
 from wardstream.kernels.ecg import EcgLimits, EcgWatch
 from wardstream.kernels.resample import TARGET_PERIOD_NS, TARGET_RATE_HZ
 
@@ -88,6 +89,14 @@ class EcgTrack(Track):
     def n_missing(self) -> int:
         """Samples that were missing since the last restart, over all leads."""
         return self._watch.n_missing
+
+    def tell_breathing(self, respiration: DerivedRespiration) -> None:
+        """Give the beats to `respiration` where a lead can be judged."""
+        if self._watch.usable:
+            beats = self._watch.beats
+            respiration.take_beats(
+                beats.beat_index, beats.features, beats.n_beats, self._watch.n_out
+            )
 
     @property
     def may_be_off(self) -> bool:

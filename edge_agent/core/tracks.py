@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wardstream.alerting.detection import OFF_AFTER_S, PulseSigns
 from wardstream.contracts.codes import Modality, code_by_mdc
 from wardstream.contracts.timebase import TimestampNs
+from wardstream.kernels.derived_respiration import DerivedRespiration
 from wardstream.kernels.pulse import ONSET, PulseDetector
 from wardstream.kernels.pulse_summary import (
     DIASTOLIC_MEDIAN,
@@ -173,6 +174,12 @@ class PulseTrack(PlainTrack):
         """Seconds since the last pulse began, NaN before the first."""
         last = self._detector.last_pulses(1)
         return (self._n_out - float(last[0, ONSET])) / TARGET_RATE_HZ if len(last) else math.nan
+
+    def tell_breathing(self, respiration: DerivedRespiration) -> None:
+        """Give the pulses to `respiration` where the channel can be used."""
+        if self.usable:
+            detector = self._detector
+            respiration.take_pulses(detector.pulses, detector.n_pulses, self._n_out)
 
     def pressures(self) -> tuple[float, float, float]:
         """Systolic, diastolic, mean of the recent pulses; NaN without any."""

@@ -7,7 +7,7 @@ headline) and against the monitor's own numerics; mean absolute error and share 
 import csv
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.physionet import read_record
-from models.datasets.recording import record_paths
+from models.datasets.recording import read_leads, record_paths
 from models.evaluation.harness import EvaluationRequest
 from models.evaluation.outcome import Outcome, PredictionTable, Strip, ends, present
 from models.evaluation.quiet_protocol import bidmc_patient
@@ -23,8 +23,11 @@ from models.evaluation.report import ProtocolReport
 from models.evaluation.statistics import cluster_bootstrap, ratio, sum_by_cluster
 from models.evaluation.streaming import packets
 from wardstream.contracts.codes import Modality
+from wardstream.kernels.beats import QrsDetector
+from wardstream.kernels.derived_respiration import DerivedRespiration
+from wardstream.kernels.pulse import PulseDetector
 from wardstream.kernels.quality import LIMITS, QualityMeter
-from wardstream.kernels.resample import Resampler
+from wardstream.kernels.resample import TARGET_RATE_HZ, Resampler
 from wardstream.kernels.respiration import BreathDetector
 
 REFERENCE_S: Final = 32.0
@@ -35,6 +38,8 @@ USABLE_SCORE: Final = 0.3
 
 NEAR_PER_MIN: Final = 5.0
 _CHANNEL: Final = "RESP"
+_PULSE_CHANNEL: Final = "PLETH"
+_MIN_PULSE: Final = 0.01
 
 Floats = NDArray[np.float64]
 
@@ -51,14 +56,16 @@ class RateRecord:
         Whose.
     time_s : ndarray of float64
         Seconds of the record; what is said of them uses no later sample.
-    rate, annotated, monitor : ndarray of float64
-        Ours, the annotators' mean, and the monitor's numeric, in breaths a minute.
+    rate, derived, annotated, monitor : ndarray of float64
+        Ours, ours without the respiration curve, the annotators' mean, and the monitor's
+        numeric, in breaths a minute.
     """
 
     path: Path
     patient: str
     time_s: Floats
     rate: Floats
+    derived: Floats
     annotated: Floats
     monitor: Floats
 
@@ -76,6 +83,9 @@ def evaluate_respiration(request: EvaluationRequest) -> Outcome:
     report.metrics.update(_figures(records, "annotated"))
     report.metrics["against_monitor"] = _figures(records, "monitor")
     report.metrics["monitor_against_annotated"] = _monitor_itself(records)
+    report.metrics["derived_from_ecg_and_ppg"] = _figures(
+        [replace(record, rate=record.derived) for record in records], "annotated"
+    )
     report.confidence.update(_intervals(records))
     return Outcome(
         report=report,
@@ -99,17 +109,25 @@ _NOTES: Final = (
         "each from the intervals of the breaths marked over the last 32 s. Seconds without a "
         "reference are left out; seconds without an answer count in coverage only."
     ),
+    (
+        "derived_from_ecg_and_ppg: the same seconds, from beats and pulses alone. A record "
+        "without an impedance curve is answered so."
+    ),
     "Nothing is fitted by fold: the kernel's constants were set on these records.",
 )
 
 
 def _record(path: Path) -> RateRecord:
     time_s, rate = breath_rates(path)
+    derived = derived_rates(path, len(time_s))
+    if not np.isfinite(rate).any():
+        rate = derived
     return RateRecord(
         path=path,
         patient=bidmc_patient(path.name),
         time_s=time_s,
         rate=rate,
+        derived=derived,
         annotated=annotated_rate(_breath_times(path), time_s),
         monitor=_monitor_rate(path, time_s),
     )
@@ -137,6 +155,40 @@ def _streamed(curve: NDArray[np.float32], rate_hz: float) -> Iterator[float]:
         quality.push(resampled)
         detector.push(resampled)
         yield detector.rate_per_min() if quality.score[0] >= USABLE_SCORE else math.nan
+
+
+def derived_rates(path: Path, n_seconds: int) -> Floats:
+    """The streaming rate at each second of the record at `path` from its ECG and pulse alone."""
+    ecg = read_leads(path)
+    record: Any = read_record(path)
+    names = [str(name).upper() for name in record.sig_name]
+    pulse = np.full((1, ecg.samples_mv.shape[1]), math.nan, dtype=np.float32)
+    if _PULSE_CHANNEL in names:
+        pulse[0] = np.asarray(record.p_signal)[:, names.index(_PULSE_CHANNEL)]
+    rate_hz, n_leads = ecg.sampling_rate_hz, len(ecg.samples_mv)
+    of_ecg, of_pulse = Resampler(n_leads, rate_hz), Resampler(1, rate_hz)
+    beats, pulses = QrsDetector(n_leads), PulseDetector(min_amplitude=_MIN_PULSE)
+    quality = QualityMeter(n_leads, LIMITS[Modality.ECG])
+    pulse_quality = QualityMeter(1, LIMITS[Modality.PPG])
+    respiration = DerivedRespiration()
+    rates = np.full(n_seconds, math.nan)
+    second = round(rate_hz)
+    for i, packet in enumerate(packets(ecg.samples_mv[:, : n_seconds * second], second)):
+        leads = of_ecg.push(packet)
+        quality.push(leads)
+        beats.weights[:] = quality.score
+        beats.push(leads)
+        curve = of_pulse.push(np.ascontiguousarray(pulse[:, i * second : (i + 1) * second]))
+        pulse_quality.push(curve)
+        pulses.push(curve)
+        now = round((i + 1) * TARGET_RATE_HZ)
+        respiration.begin()
+        if quality.score.max() >= USABLE_SCORE:
+            respiration.take_beats(beats.beat_index, beats.features, beats.n_beats, now)
+        if pulse_quality.score[0] >= USABLE_SCORE:
+            respiration.take_pulses(pulses.pulses, pulses.n_pulses, now)
+        rates[i] = respiration.rate_per_min()
+    return rates
 
 
 def annotated_rate(breaths_s: Sequence[Floats], time_s: Floats) -> Floats:

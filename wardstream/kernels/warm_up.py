@@ -5,6 +5,7 @@ import numpy as np
 from wardstream.contracts.codes import Modality
 from wardstream.kernels.atrial import rr_features
 from wardstream.kernels.beats import QrsDetector
+from wardstream.kernels.derived_respiration import DerivedRespiration
 from wardstream.kernels.ecg import EcgLimits, EcgWatch
 from wardstream.kernels.intervals import rr_statistics
 from wardstream.kernels.pulse import PulseDetector
@@ -39,5 +40,9 @@ def warm_up() -> None:
     for rate_hz in (250.0, 360.0):
         EcgWatch(2, rate_hz, 10, watch_limits).push(packet, 0, every_block=True)
     summarise(PulseDetector(min_amplitude=1.0).pulses, 0, 0)
+    respiration, beats = DerivedRespiration(), QrsDetector(1)
+    respiration.take_beats(beats.beat_index, beats.features, 0, 0)
+    respiration.take_pulses(PulseDetector(min_amplitude=1.0).pulses, 0, 0)
+    respiration.rate_per_min()
     rr_statistics(np.full(20, 800.0))
     rr_features(np.full(20, 800.0))

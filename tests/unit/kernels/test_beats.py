@@ -161,3 +161,43 @@ def test_what_is_missing_at_the_start_is_not_learned_from() -> None:
     lead[8 * 250 :] -= 3.0
     peaks, _ = all_beats(lead[None].astype(np.float32), [10])
     assert [p for p in peaks if 10 * 250 <= p < 12 * 250]
+
+
+def test_in_muscle_noise_what_looks_like_no_beat_is_none() -> None:
+    rng = np.random.default_rng(3)
+    times = np.arange(120 * 250) / 250
+    beats = np.arange(0.5, 119.5, 0.8)
+    lead = 0.01 * rng.standard_normal(times.size)
+    for beat in beats:
+        lead += np.exp(-(((times - beat) / 0.012) ** 2))
+        lead -= 0.3 * np.exp(-(((times - beat - 0.035) / 0.012) ** 2))
+    noisy = times > 30
+    lead[noisy] += 0.22 * rng.standard_normal(int(noisy.sum()))
+    found = np.array(all_beats(lead[None].astype(np.float32), [10])[0]) / 250
+    expected = beats[beats > 30]
+    found = found[found > 29.7]
+    hits = sum(np.abs(found - beat).min() <= 0.05 for beat in expected)
+    assert hits >= 0.97 * len(expected)
+    assert len(found) - hits <= 0.03 * len(expected)
+
+
+def test_features_tell_a_wide_beat_from_a_narrow_one() -> None:
+    times = np.arange(40 * 250) / 250
+    lead = 0.005 * np.random.default_rng(0).standard_normal(times.size)
+    wide_at = 30.1
+    for beat in np.arange(0.5, 39.5, 0.8):
+        if abs(beat - 30.1) < 0.1:
+            wide_at = float(beat)
+            lead -= 1.6 * np.exp(-(((times - beat) / 0.03) ** 2))
+        else:
+            lead += np.exp(-(((times - beat) / 0.012) ** 2))
+    detector = QrsDetector(1)
+    detector.push(lead[None].astype(np.float32))
+    amplitude, width, alike = detector.features[: detector.n_beats].T
+    at = detector.beat_index[: detector.n_beats] / 250
+    odd = int(np.argmin(np.abs(at - wide_at)))
+    usual = (at > 12) & (at < 29)
+    np.testing.assert_allclose(amplitude[usual], 0.93, atol=0.08)
+    assert amplitude[odd] < -1.2
+    assert alike[usual].min() > 0.9 > 0.5 > alike[odd]
+    assert width[odd] > width[usual].max()
