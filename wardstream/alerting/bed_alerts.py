@@ -73,6 +73,7 @@ class BedAlerts:
         self._holders: frozenset[Holder] = frozenset()
         self._now_ns = TimestampNs(0)
         self._time_ns = TimestampNs(0)
+        self._untold_lapses: frozenset[str] = frozenset()
         self._unsettled = False
         if snapshot is not None:
             self._restore(snapshot)
@@ -117,7 +118,11 @@ class BedAlerts:
         return EngineSnapshot(
             alerts=self.alerts,
             applied_commands=self._applied,
-            silences=self._silences,
+            # A lapse that has not been told yet is the next life's to tell.
+            silences=tuple(
+                replace(one, held=one.held or one.silence_id in self._untold_lapses)
+                for one in self._silences
+            ),
             limits=self._limits,
         )
 
@@ -216,6 +221,7 @@ class BedAlerts:
                 changes += self._take(expire(state, time_ns))
         set_back = now_ns < self._now_ns - _SET_BACK_NS
         self._now_ns = now_ns
+        changes += self._tell_lapses(now_ns)
         for silence in self._silences:
             if silencing.is_over(silence, now_ns):
                 changes.append(self._end(silence, now_ns, "it was over"))
@@ -229,12 +235,24 @@ class BedAlerts:
             changes += self._drop_limits(now_ns, "they expired")
         return self._settled(changes)
 
+    def _tell_lapses(self, now_ns: TimestampNs) -> list[Change]:
+        # The receivers still know them as held by a lease of the last life.
+        changes: list[Change] = []
+        for silence in self._silences:
+            if silence.silence_id in self._untold_lapses and not silence.held:
+                lapsed = replace(silence, revision=silence.revision + 1)
+                self._replace(lapsed)
+                changes.append(silence_change(Transition.LEASE_LOST, lapsed, now_ns))
+        self._untold_lapses = frozenset()
+        return changes
+
     def _restore(self, snapshot: EngineSnapshot) -> None:
         for alert in snapshot.alerts:
             self._put(ConditionState(condition=alert.condition, alert=alert))
         self._applied = snapshot.applied_commands
         # Whoever held them up has to prove it anew: leases die with the life they were given to.
         self._silences = tuple(replace(one, held=False) for one in snapshot.silences)
+        self._untold_lapses = frozenset(one.silence_id for one in snapshot.silences if one.held)
         self._limits = snapshot.limits
         self._unsettled = True
 

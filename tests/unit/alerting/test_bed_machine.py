@@ -11,6 +11,7 @@ from fakes.bounded_bed import (
     NURSE,
     ORDERS,
     PHYSICIAN,
+    TABLE,
     World,
     wrong,
 )
@@ -18,9 +19,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from wardstream.alerting.bed_alerts import BedAlerts
 from wardstream.alerting.convergence import AlertPosition, moves_forward, position_of
-from wardstream.alerting.state import Change
-from wardstream.contracts.alert import AlertEvent, AlertKind, Presence
+from wardstream.alerting.state import Change, EngineSnapshot
+from wardstream.contracts.alert import AlertEvent, AlertKind, Presence, Transition
 from wardstream.contracts.codec import decode, encode
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.contracts.waveform import GenerationMode
@@ -197,3 +199,19 @@ def test_an_event_without_revision_is_ordered_as_before() -> None:
     counted = replace(first, revision=1)
     assert moves_forward(position_of(later), counted)
     assert not moves_forward(position_of(counted), later)
+
+
+def test_a_lease_that_ended_with_a_life_is_told_by_the_next_or_the_one_after() -> None:
+    world = RecordingWorld(CONDITIONS, (NURSE,))
+    world.wire = []
+    world.turn_lease(NURSE)
+    world.send(*ORDERS[0], NURSE)
+    world.arrive()
+    snapshot = world.bed.snapshot()
+    for _ in range(2):  # killed again before it could say anything
+        snapshot = decode(encode(BedAlerts(TABLE, snapshot).snapshot()), EngineSnapshot)
+    world.bed = BedAlerts(TABLE, snapshot)
+    world.holders = frozenset()
+    world.pass_time()
+    told = [decode(message, AlertEvent).transition for message in world.wire]
+    assert told == [Transition.ONSET, Transition.LEASE_LOST]
