@@ -115,7 +115,7 @@ class EdgeCampaign:
             await self._stack.stop()
 
     async def _kill_all(self, stop: asyncio.Event) -> None:
-        for _ in range(self._plan.kills):
+        while self._tally.kills < self._plan.kills:
             name = self._chance.choice(self._names)
             if self._chance.random() >= _ANY_MOMENT:
                 await self._until_it_judges(name)
@@ -187,7 +187,8 @@ class EdgeCampaign:
             log.read_on()
         sounded = {event for log in self._logs.values() for event in log.sounded}
         stored = await asyncio.to_thread(_stored_events, url, devices)
-        starts = [f.since_start_s for log in self._logs.values() for f in log.first_judged]
+        # The first life of each bed is a start, and may have compiled; the others are restarts.
+        restarts = [f.since_start_s for log in self._logs.values() for f in log.first_judged[1:]]
         alerts, frames = lanes[Lane.ALERT], lanes[Lane.FRAME]
         return {
             "kills": tally.kills,
@@ -203,7 +204,7 @@ class EdgeCampaign:
                 "sounded_but_killed_before_stored": len(sounded - stored),
             },
             "frames": _frames(frames),
-            "restart_to_first_judged_s": _spread(starts[plan.beds :]),
+            "restart_to_first_judged_s": _spread(restarts),
             "blind_s": round(sum(tally.blind_s), 3),
             "blind_s_a_kill": _spread(tally.blind_s),
         }
