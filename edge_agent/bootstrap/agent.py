@@ -44,8 +44,8 @@ from edge_agent.services.model_updater import ModelParts, ModelUpdater, Qualifie
 from edge_agent.services.outbox_writer import OutboxWriter
 from edge_agent.services.pulse import Pulse, Vitals
 from edge_agent.services.self_report import Concern, SelfReport
-from edge_agent.services.sounder import Sounder
 from edge_agent.services.service_watchdog import ServiceWatchdog
+from edge_agent.services.sounder import Sounder
 from edge_agent.services.supervisor import Service, supervise
 from edge_agent.services.uplink import Command, OnCommand, Uplink
 from edge_agent.services.waveform_keeper import WaveformKeeper
