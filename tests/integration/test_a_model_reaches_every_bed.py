@@ -48,7 +48,7 @@ def test_a_signed_model_reaches_every_bed_and_a_tampered_one_none(
     # Staff judge an alarm in the page; its strip becomes a labelled example.
     until(lambda: any(a["has_strip"] for a in alerts_of(nurse, "bed-01")), 120, "alert with strip")
     first = alerts_of(nurse, "bed-01")[0]
-    assert first["model_version"] == "rhythm-1"
+    assert first["model_version"] == "rhythm-2"
     given = nurse.post(f"/api/alerts/{first['alert_id']}/verdict", json={"verdict": "true"})
     assert given.status_code == 201
 
@@ -61,30 +61,30 @@ def test_a_signed_model_reaches_every_bed_and_a_tampered_one_none(
     def all_run(version: int) -> bool:
         return {m["version"] for m in models_of(nurse).values()} == {version}
 
-    until(lambda: all_run(2), 60, "every bed runs version 2")
+    until(lambda: all_run(3), 60, "every bed runs version 3")
     assert len(models_of(nurse)) == len(_BEDS)
 
     # The next version is signed, then touched: it must reach nobody.
-    manifest = json.loads((bundle / "manifest.json").read_text()) | {"version": 3}
+    manifest = json.loads((bundle / "manifest.json").read_text()) | {"version": 4}
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     stack.command(
         "models", "publish", str(bundle), "--gates", "smoke", "--data", str(recordings),
         "--no-announce",
     )  # fmt: skip
     repository = Path(stack.stack_file()["environment"]["WARDSTREAM_MODEL_REPOSITORY_DIR"])
-    graphs = list(repository.glob("targets/rhythm/3/*.onnx"))
+    graphs = list(repository.glob("targets/rhythm/4/*.onnx"))
     assert graphs
     for graph in graphs:
         graph.write_bytes(graph.read_bytes()[:-1] + b"\x00")
-    order = {"action": "install", "version": 3, "device_id": None, "site_id": _site(stack)}
+    order = {"action": "install", "version": 4, "device_id": None, "site_id": _site(stack)}
     headers = {"X-Requested-With": "wardstream"}
     admin.post("/api/models/commands", json=order, headers=headers).raise_for_status()
     until(
-        lambda: {m["refused_version"] for m in models_of(nurse).values()} == {3},
+        lambda: {m["refused_version"] for m in models_of(nurse).values()} == {4},
         60,
-        "every bed refuses version 3",
+        "every bed refuses version 4",
     )
-    assert all_run(2)
+    assert all_run(3)
     assert all(model["reason"] for model in models_of(nurse).values())
 
     # What is alarmed from now on was judged by the new model, and no window went unjudged.
@@ -94,19 +94,19 @@ def test_a_signed_model_reaches_every_bed_and_a_tampered_one_none(
     ).raise_for_status()
     until(
         lambda: any(
-            a["model_version"] == "rhythm-2" and a["event_id"] not in seen
+            a["model_version"] == "rhythm-3" and a["event_id"] not in seen
             for a in alerts_of(nurse, "bed-01")
         ),
         200,
-        "an alert judged by version 2",
+        "an alert judged by version 3",
     )
     assert {m["n_windows_unjudged"] for m in models_of(nurse).values()} == {0}
 
     stack.command("models", "rollback", next(iter(models_of(nurse))))
     until(
-        lambda: sorted(m["version"] for m in models_of(nurse).values()) == [1, 2],
+        lambda: sorted(m["version"] for m in models_of(nurse).values()) == [2, 3],
         60,
-        "one bed returns to version 1",
+        "one bed returns to version 2",
     )
 
 
