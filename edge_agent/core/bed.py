@@ -141,7 +141,8 @@ class Bed:
         if breaths:
             values["respiration_rate_per_min"] = breaths[0].rate_per_min()
             values["quality_resp"] = float(breaths[0].quality.score[0])
-        if not any(track.quality.score[0] >= USABLE_SCORE for track in breaths):
+        told = not math.isnan(values.get("respiration_rate_per_min", math.nan))
+        if not told and not any(one.quality.score[0] >= USABLE_SCORE for one in breaths):
             # No curve can be believed, and no `quality_resp` that would do says so. An
             # apnoea on a good curve is never overruled.
             rate = self._derived_rate_per_min(live, now_ns)

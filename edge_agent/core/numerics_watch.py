@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from edge_agent.core.bed import Bed
+from edge_agent.core.tracks import USABLE_SCORE
 from wardstream.alerting.ectopy import pause
 from wardstream.alerting.numerics import (
     APNOEA_S,
@@ -115,6 +116,9 @@ class NumericsWatch:
             if measure is Measure.HEART_RATE and math.isnan(value):
                 rates = [values.get(name, math.nan) for name in _PULSE_RATES]
                 value = next((rate for rate in rates if not math.isnan(rate)), math.nan)
+            derived = not values.get("quality_resp", math.nan) >= USABLE_SCORE
+            if measure is Measure.RESPIRATION_RATE and derived:
+                value = math.nan  # from beats alone: it informs, and is too rough to alarm on
             of = self._limits[measure]
             if (
                 is_uneventful(self._limits, self._state, measure, value)

@@ -35,8 +35,8 @@ def likeness(
         Of the detector: ``weight``; ``shaped``, beats learned from, and ``lag``, which is set.
     band : ndarray of float64, shape (n_leads, RING)
         The band-passed leads.
-    shapes : ndarray of float64, shape (n_leads, SHAPE_SAMPLES)
-        Latest sample first.
+    shapes : ndarray of float64, shape (n_leads, SHAPE_SAMPLES + 1)
+        Latest sample first; at the end the sum of squares.
 
     Returns
     -------
@@ -53,13 +53,12 @@ def likeness(
     for lag in range(-_SHAPE_LAG, _SHAPE_LAG + 1):
         total = 0.0
         for c in range(leads.size):
-            product, power, own = 0.0, 1e-12, 1e-12
+            product, power = 0.0, 1e-12
             for k in range(SHAPE_SAMPLES):
                 x = band[c, (at + lag - k) & MASK]
                 product += x * shapes[c, k]
                 power += x * x
-                own += shapes[c, k] * shapes[c, k]
-            total += leads[c].weight * product / math.sqrt(power * own)
+            total += leads[c].weight * product / math.sqrt(power * shapes[c, SHAPE_SAMPLES])
         if total > best * weight_sum:
             best, state.lag = total / weight_sum, lag
     return best
@@ -75,6 +74,10 @@ def learn_shape(
         for k in range(SHAPE_SAMPLES):
             x = band[c, (at + state.lag - k) & MASK] / leads[c].level
             shapes[c, k] += gain * (x - shapes[c, k])
+        own = 1e-12
+        for k in range(SHAPE_SAMPLES):
+            own += shapes[c, k] * shapes[c, k]
+        shapes[c, SHAPE_SAMPLES] = own
     state.shaped += 1
 
 

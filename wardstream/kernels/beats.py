@@ -115,7 +115,7 @@ class QrsDetector:
         self._history = np.zeros((3, n_leads, RING))  # as sampled, in the band, its slope
         self._state = np.zeros(1, dtype=_STATE)
         self.weights = np.ones(n_leads)
-        self._shapes = np.zeros((n_leads, SHAPE_SAMPLES))
+        self._shapes = np.zeros((n_leads, SHAPE_SAMPLES + 1))
         self.features = np.zeros((MAX_BEATS, 3))
         self._beats = np.zeros((2, MAX_BEATS), dtype=np.int64)
         self.beat_index, self.known_index = self._beats
