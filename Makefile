@@ -11,6 +11,8 @@ export PYTHONUNBUFFERED := 1
 
 BEDS ?= 4
 KAFKA ?= tansu
+KILLS ?= 100
+GPUS ?= gpu
 
 .PHONY: help
 help: ## List the commands
@@ -75,6 +77,15 @@ bench: setup ## Measure speed and memory; JSON on stdout
 .PHONY: train
 train: setup-train ## Train the rhythm model on the recordings (minutes, on CPU)
 	@$(BIN)/wardstream models train
+
+.PHONY: gpu-train
+gpu-train: setup-train ## The same on the GPUs of this machine (GPUS=2: that many; needs PyTorch with CUDA)
+	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("no GPU that PyTorch can use: install its CUDA build into .venv, or use make train")'
+	@$(BIN)/torchrun --standalone --nproc-per-node=$(GPUS) -m models train
+
+.PHONY: chaos
+chaos: setup ## Kill beds at random moments and count what that costs (KILLS=100; JSON on stdout)
+	@$(BIN)/wardstream chaos edge --kills $(KILLS) --json
 
 .PHONY: lock
 lock: setup ## Resolve requirements/stack.lock anew from pyproject.toml
