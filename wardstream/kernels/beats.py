@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardstream.contracts.errors import OutOfRangeError
-from wardstream.kernels.beat_shape import MASK, RING, SHAPE_SAMPLES, learn_shape, likeness, width
+from wardstream.kernels.beat_shape import MASK, RING, learn_shape, likeness, width
 from wardstream.kernels.compile import inlined, joint_kernel, kernel
 from wardstream.kernels.filters import butterworth_highpass, butterworth_lowpass
 from wardstream.kernels.resample import TARGET_RATE_HZ
@@ -73,7 +73,7 @@ _STATE: Final = np.dtype(
         ("n", "i8"), ("n_beats", "i8"), ("last_at", "i8"), ("learn_until", "i8"),
         ("peak_at", "i8"), ("peak", "f8"), ("missed_at", "i8"), ("missed", "f8"),
         ("missed_slope", "f8"), ("signal", "f8"), ("noise", "f8"), ("rr", "f8"), ("slope", "f8"),
-        ("lag", "i8"), ("shaped", "i8"),
+        ("lag", "i8"), ("shaped", "i8"), ("alike", "f8"),
     ]
 )  # fmt: skip
 _LEAD: Final = np.dtype(
@@ -112,11 +112,13 @@ class QrsDetector:
         if n_leads < 1:
             raise OutOfRangeError(f"n_leads is {n_leads}, expected at least 1")
         self._leads = np.zeros(n_leads, dtype=_LEAD)
-        self._history = np.zeros((3, n_leads, RING))  # as sampled, in the band, its slope
+        # One array for what five would do: each more costs a tenth of a call.
+        self._history = np.zeros(
+            (5, n_leads, RING)
+        )  # as sampled, in the band, its slope, shapes, features
         self._state = np.zeros(1, dtype=_STATE)
         self.weights = np.ones(n_leads)
-        self._shapes = np.zeros((n_leads, SHAPE_SAMPLES + 1))
-        self.features = np.zeros((MAX_BEATS, 3))
+        self.features = self._history[4, 0, : 3 * MAX_BEATS].reshape(MAX_BEATS, 3)
         self._beats = np.zeros((2, MAX_BEATS), dtype=np.int64)
         self.beat_index, self.known_index = self._beats
         self.reset()
@@ -136,7 +138,7 @@ class QrsDetector:
 
     def reset(self) -> None:
         """Forget everything: the next sample pushed is sample 0."""
-        for array in (self._leads, self._history, self._state, self._shapes):
+        for array in (self._leads, self._history, self._state):
             array[:] = 0
         self._leads["held"] = math.nan
         self._leads["level"] = _MIN_LEVEL
@@ -155,8 +157,6 @@ class QrsDetector:
             self._history,
             self._state,
             self._beats,
-            self._shapes,
-            self.features,
         )
 
     def push(self, samples_mv: NDArray[np.float32]) -> int:
@@ -179,7 +179,7 @@ class QrsDetector:
         # Few arguments, and none made for the call: at 40 ms a packet the call is what costs.
         return _detect(
             samples_mv, _SECTIONS, self.weights, self._leads, self._history, self._state,
-            self._beats, self._shapes, self.features,
+            self._beats,
         )  # fmt: skip
 
     def last_beats(self, n: int) -> NDArray[np.int64]:
@@ -197,11 +197,9 @@ def _detect(
     history: NDArray[np.float64],
     states: Any,
     beats: NDArray[np.int64],
-    shapes: NDArray[np.float64],
-    features: NDArray[np.float64],
 ) -> int:
     state = states[0]
-    raw, band, slope = history[0], history[1], history[2]
+    raw, band, slope, shapes = history[0], history[1], history[2], history[3]
     before = state.n_beats
     for i in range(samples.shape[1]):
         n = state.n
@@ -221,13 +219,14 @@ def _detect(
         elif n - state.peak_at >= _CONFIRM and feature < _FALL * state.peak:
             beat_at = _judge_peak(leads, band, slope, shapes, state)
             state.peak, state.peak_at = feature, n
-        if beat_at < 0:
+        overdue = n - state.last_at > _SEARCH_BACK_RR * state.rr
+        if beat_at < 0 and overdue and state.missed_at >= 0:
             beat_at = _search_back(leads, band, slope, shapes, state)
         if beat_at >= 0:
             k = state.n_beats % beats.shape[1]
-            beats[0, k] = _r_peak(beat_at, n, leads, raw, features[k])
-            features[k, WIDTH] = width(beat_at, leads, slope)
-            features[k, LIKENESS] = likeness(beat_at, leads, band, shapes, state)
+            beats[0, k] = _r_peak(beat_at, n, leads, raw, history[4, 0, 3 * k : 3 * k + 3])
+            history[4, 0, 3 * k + WIDTH] = width(beat_at, leads, slope)
+            history[4, 0, 3 * k + LIKENESS] = state.alike
             beats[1, k] = n
             state.n_beats += 1
         _grow_sensitive(leads, state)
@@ -350,7 +349,8 @@ def _judge_peak(
     threshold += _EXTRA * span * math.exp((_REFRACTORY - gap) / _EXTRA_FADE)
     steepness = _steepness(state.peak_at, leads, slope)
     t_wave = gap < _T_WAVE and steepness < _T_WAVE_SLOPE * state.slope
-    alike = likeness(state.peak_at, leads, band, shapes, state)
+    alike = -1.0 if t_wave else likeness(state.peak_at, leads, band, shapes, state)
+    state.alike = alike
     if gap > _SHAPE_SILENT or state.shaped < _SHAPE_BEATS:
         alike = _SHAPE_USUAL
     say = _SHAPE_SAY * state.noise / state.signal
@@ -366,7 +366,7 @@ def _judge_peak(
     return -1
 
 
-@kernel
+@joint_kernel
 def _search_back(
     leads: Any,
     band: NDArray[np.float64],
@@ -375,8 +375,6 @@ def _search_back(
     state: Any,
 ) -> int:
     # After 1.66 mean intervals without a beat, the best peak passed over, or -1.
-    if state.missed_at < 0 or state.n - 1 - state.last_at <= _SEARCH_BACK_RR * state.rr:
-        return -1
     threshold = state.noise + _THRESHOLD * (state.signal - state.noise)
     found = (
         state.missed > _SEARCH_BACK_THRESHOLD * threshold
@@ -384,6 +382,7 @@ def _search_back(
         and _moves(state.missed_at, leads, slope)
     )
     if found:
+        state.alike = likeness(state.missed_at, leads, band, shapes, state)
         _accept(
             state.missed_at, state.missed, state.missed_slope, _SEARCH_BACK_GAIN,
             leads, slope, state,
