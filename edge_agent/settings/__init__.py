@@ -87,7 +87,9 @@ class ModelSettings(Section):
     bundle_dir: Path = _CHECKOUT / "models" / "artifacts" / "rhythm"
     repository_url: str | None = None
     trusted_root: Path | None = None
-    backend: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    backend: Literal[
+        "auto", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt"
+    ] = "auto"
     latency_budget_ms: Annotated[float, Field(gt=0, le=100)] = 5.0
 
     @model_validator(mode="after")
