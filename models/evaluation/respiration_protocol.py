@@ -166,6 +166,8 @@ def derived_rates(path: Path, n_seconds: int) -> Floats:
     if _PULSE_CHANNEL in names:
         pulse[0] = np.asarray(record.p_signal)[:, names.index(_PULSE_CHANNEL)]
     rate_hz, n_leads = ecg.sampling_rate_hz, len(ecg.samples_mv)
+    if not n_leads:
+        return np.full(n_seconds, math.nan)
     of_ecg, of_pulse = Resampler(n_leads, rate_hz), Resampler(1, rate_hz)
     beats, pulses = QrsDetector(n_leads), PulseDetector(min_amplitude=_MIN_PULSE)
     quality = QualityMeter(n_leads, LIMITS[Modality.ECG])

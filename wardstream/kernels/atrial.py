@@ -36,10 +36,10 @@ _NEAR: Final = 0.05  # of the median: intervals that agree
 _LARGE_STEP: Final = 0.12  # of the mean
 
 # Logistic regression on the features, fitted by ``models.training.atrial`` on mitdb (detected
-# beats), afdb_rr, nsrdb and vitaldb_rhythm_labels; intercept first.
+# beats), afdb_rr, nsrdb, vitaldb_rhythm_labels and made breathing arrhythmia; intercept first.
 AF_WEIGHTS: Final = np.array(
-    [-1.20019898, 4.18268793, -6.20742542, -23.74252695, 12.53701927, 7.57879216, -2.5789592,
-     0.03377406, 1.64003667]
+    [-4.22213744, 4.58270736, -4.8223991, -23.29162293, 10.61575019, 10.71777443, -0.16902094,
+     0.0410541, 1.92588062]
 )  # fmt: skip
 
 AF_POINT: Final = 0.5
