@@ -111,7 +111,7 @@ def test_a_model_is_installed_refused_and_taken_back_while_the_bed_is_judged(
 ) -> None:
     v0 = shipped_version()
     wrong = json.loads((SHIPPED / "manifest.json").read_text())["inputs"]
-    wrong[0]["shape"] = [1, 500]
+    wrong[0]["shape"] = [2, 500]
     publish(repository, bundle(tmp_path / "good", v0 + 1))
     publish(repository, bundle(tmp_path / "wrong", v0 + 2, inputs=wrong))
     publish(repository, bundle(tmp_path / "tampered", v0 + 3))
