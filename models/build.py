@@ -77,7 +77,7 @@ def build(request: BuildRequest) -> BuiltModel:
     run, config = request.run, request.run.config
     table = cut(run)
     folds = train_folds(table, run)
-    _, shockable = write_fold_bundles(folds, table, run)
+    _, shockable, rule = write_fold_bundles(folds, table, run)
     reports = _reports(folds, shockable.report, config, f"{config.name}/{request.version}")
     everything = _everything(request)
     final = train_on_all(everything, final_epochs(folds.best_epochs), run)
@@ -93,6 +93,7 @@ def build(request: BuildRequest) -> BuiltModel:
             training_data=dict(everything.digests),
             metrics=_metrics(reports, everything, len(request.verdicts)),
             shockable_operating_point=reports["shockable"].metrics["point"],
+            shockable_rule=rule,
         ),
         request.bundle_dir,
     )

@@ -19,7 +19,9 @@ from models.evaluation.harness import EvaluationRequest, FoldBundles, FoldTraine
 from models.evaluation.judgement import Judgement, judge_by_folds
 from models.evaluation.operating_points import points_without
 from models.evaluation.outcome import Outcome
-from models.evaluation.shockable_protocol import judged_records, outcome_of, points_of_folds
+from models.evaluation.shockable_judging import judged_records, points_of_folds
+from models.evaluation.shockable_protocol import outcome_of
+from models.evaluation.shockable_rule import rule_of, rules_of_folds
 from models.registry.bundle import (
     BundleParts,
     golden_windows,
@@ -28,7 +30,7 @@ from models.registry.bundle import (
     write_manifest,
 )
 from models.training.config import TrainingConfig
-from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ModelManifest
+from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ModelManifest, ShockableRule
 from wardstream.inference.bundle import read_manifest
 from wardstream.inference.port import ModelRefusedError, RhythmRuntime
 
@@ -221,11 +223,11 @@ def fold_trainer(config: TrainingConfig, progress: BuildProgress) -> FoldTrainer
 
 def write_fold_bundles(
     folds: TrainedFolds, table: WindowTable, run: TrainingRun
-) -> tuple[FoldBundles, Outcome]:
+) -> tuple[FoldBundles, Outcome, ShockableRule | None]:
     """A bundle for each fold beside its checkpoint, and what they score under ``shockable``.
 
-    The point of that decision is chosen on whole records judged as at the bed, so the bundles are
-    written without it first.
+    With it the rule of all folds together, for a network of all patients. The point of that decision is chosen on whole records judged as at the bed, so the
+    bundles are written without it first.
     """
     config = run.config
     golden = golden_windows(table, config.seed, config.network.n_leads)
@@ -252,9 +254,13 @@ def write_fold_bundles(
     )
     judged, models = judged_records(request)
     points = points_of_folds(judged, models.fold_of)
+    rules = rules_of_folds(judged, models.fold_of)
     for fold, (manifest, folder) in enumerate(zip(manifests, bundles.bundle_dirs, strict=True)):
-        write_manifest(replace(manifest, shockable_operating_point=points.get(fold)), folder)
-    return bundles, outcome_of(request, judged, models)
+        decided = replace(
+            manifest, shockable_operating_point=points.get(fold), shockable_rule=rules.get(fold)
+        )
+        write_manifest(decided, folder)
+    return bundles, outcome_of(request, judged, models), rule_of(judged)
 
 
 def _bundles_of(folds: TrainedFolds, run: TrainingRun) -> FoldBundles:

@@ -13,8 +13,16 @@ from wardstream.alerting.detection import RhythmSigns
 from wardstream.contracts.errors import TransientError
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ModelManifest
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
-from wardstream.inference.leads import MIN_SHARE_PRESENT, SHORT_RULE, answer_to, question_of
+from wardstream.inference.leads import (
+    MIN_SHARE_PRESENT,
+    SHORT_RULE,
+    ShockableOdds,
+    answer_to,
+    decided_odds,
+    question_of,
+)
 from wardstream.inference.port import RhythmRuntime
+from wardstream.kernels.repetition import RepetitionMeter
 from wardstream.kernels.windows import WINDOW_S, WINDOW_SAMPLES, normalise_window
 
 LONG_RULE: Final = (18, 20)
@@ -53,10 +61,14 @@ class RhythmVerdict:
         Of the manifest's classes, 0 to 1, averaged over leads by their quality.
     n_leads : int
         Leads that were judged.
+    slow_and_regular : float
+        How clearly the leads repeat themselves more slowly than a shockable rhythm does, 0 to
+        1, averaged likewise; 0 where the manifest has no rule that asks for it.
     """
 
     probabilities: dict[str, float]
     n_leads: int
+    slow_and_regular: float = 0.0
 
 
 class RhythmJudge:
@@ -66,6 +78,7 @@ class RhythmJudge:
         self._runtime = runtime
         self._answers = True
         self._scratch = np.empty(WINDOW_SAMPLES, dtype=np.float32)
+        self._repetition = RepetitionMeter(WINDOW_SAMPLES)
         self.n_judged = 0
         self.n_unjudged = 0
         self.n_unusable = 0
@@ -145,8 +158,14 @@ class RhythmJudge:
         self._answers = True
         self.n_judged += 1
         (fused,) = answer_to(answers, worth, n_channels).tolist()
+        slow = 0.0
+        if manifest.shockable_rule is not None:
+            by_lead = [self._repetition.slow_and_regular(lead) for lead in windows[: len(used)]]
+            slow = float(np.average(by_lead, weights=worth))
         self.last = RhythmVerdict(
-            probabilities=dict(zip(manifest.classes, fused, strict=True)), n_leads=len(used)
+            probabilities=dict(zip(manifest.classes, fused, strict=True)),
+            n_leads=len(used),
+            slow_and_regular=slow,
         )
         return self.last
 
@@ -166,12 +185,14 @@ class RhythmMemory:
     A fibrillating heart divides a model's belief between ``vf`` and ``vt``, so their sum is
     what is confirmed, where the manifest states a point for it; the larger one names it.
     Once named, it keeps its name until it is over, except that tachycardia may become
-    fibrillation.
+    fibrillation. Whether it calls for a shock is a second decision, over 4 s and by the
+    manifest's rule: it is said with the alarm and never withholds one.
     """
 
     def __init__(self) -> None:
         self._short = {name: Confirmation(*SHORT_RULE) for name in ("shockable", "asystole")}
         self._long = Confirmation(*LONG_RULE)
+        self._odds = ShockableOdds()
         self._balance: deque[float] = deque(maxlen=SHORT_RULE[1])
         self._is_vf = False
         self._signs: RhythmSigns | None = None
@@ -191,6 +212,7 @@ class RhythmMemory:
         """Forget all hops: the signal was interrupted."""
         for confirmation in (*self._short.values(), self._long):
             confirmation.clear()
+        self._odds.clear()
         self._balance.clear()
         self._is_vf = False
         self._signs = None
@@ -205,7 +227,10 @@ class RhythmMemory:
         self._long.push(shockable, end_ns)
         point = _point(manifest, "asystole")
         self._short["asystole"].push(probabilities.get("asystole", 0.0) >= point, end_ns)
-        self._balance.append(probabilities.get("vf", 0.0) - probabilities.get("vt", 0.0))
+        vf, vt = probabilities.get("vf", 0.0), probabilities.get("vt", 0.0)
+        self._balance.append(vf - vt)
+        means = self._odds.push(vf + vt, 0.0 if verdict is None else verdict.slow_and_regular)
+        rule = None if manifest is None else manifest.shockable_rule
         if verdict is None:
             self._signs = None
             return
@@ -221,6 +246,7 @@ class RhythmMemory:
             vt_long=self._long.confirmed and not self._is_vf,
             vf_since_ns=since_ns,
             vt_since_ns=since_ns,
+            shockable=None if rule is None else decided_odds(means, rule) >= rule.point,
         )
 
     def _since(self) -> TimestampNs | None:

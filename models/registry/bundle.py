@@ -20,6 +20,7 @@ from wardstream.contracts.model_manifest import (
     RHYTHM_CLASSES,
     GoldenVectors,
     ModelManifest,
+    ShockableRule,
     TensorSpec,
 )
 from wardstream.contracts.timebase import TimestampNs
@@ -60,7 +61,7 @@ class BundleParts:
         The ONNX file.
     golden_inputs : ndarray of float32, shape (n, n_channels, 1000)
         Windows of the qualification set; their answers are computed here.
-    operating_points, shockable_operating_point, training_data, metrics
+    operating_points, shockable_operating_point, shockable_rule, training_data, metrics
         As in `ModelManifest`.
     created_time_ns : int
         When it was exported.
@@ -78,6 +79,7 @@ class BundleParts:
     training_data: Mapping[str, str] = field(default_factory=dict[str, str])
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     shockable_operating_point: float | None = None
+    shockable_rule: ShockableRule | None = None
     original: bytes | None = None
 
 
@@ -243,4 +245,5 @@ def _manifest(parts: BundleParts, golden: GoldenVectors) -> ModelManifest:
         training_data=dict(parts.training_data),
         metrics=dict(parts.metrics),
         shockable_operating_point=parts.shockable_operating_point,
+        shockable_rule=parts.shockable_rule,
     )

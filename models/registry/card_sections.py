@@ -42,6 +42,10 @@ def _shockable(report: ProtocolReport) -> list[str]:
         if name in report.metrics:
             n_windows, n_patients = report.support[name]
             lines.append(f"| {label} | {figure(report, name)} | {n_windows} ({n_patients}) |")
+    if "alarm.se" in report.metrics:
+        for name, label in (("se", "Se"), ("sp", "Sp")):
+            right = _percent(report.metrics[f"alarm.{name}"])
+            lines.append(f"| {label} of six of eight hops, on which an alarm rests | {right} | |")
     for group, found in report.metrics.get("per_rhythm", {}).items():
         right = _percent(found["share_right"], found.get("interval"))
         lines.append(f"| {group} | {right} | {found['n_windows']} ({found['n_patients']}) |")

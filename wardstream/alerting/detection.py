@@ -80,6 +80,9 @@ class RhythmSigns:
         Confirmed by the long rule, which a contradicted finding must pass.
     vf_since_ns, vt_since_ns : TimestampNs or None
         Middle of the first window that counted.
+    shockable : bool or None
+        Whether the last 4 s call for a shock, which a tachycardia of up to 150 a minute does
+        not although it alarms; None: the model does not say.
     """
 
     probabilities: dict[str, float] = field(default_factory=dict[str, float])
@@ -90,6 +93,7 @@ class RhythmSigns:
     vt_long: bool = False
     vf_since_ns: TimestampNs | None = None
     vt_since_ns: TimestampNs | None = None
+    shockable: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -337,6 +341,8 @@ def _before(signs: BedSigns, rr_ms: NDArray[np.float64]) -> TimestampNs | None:
 
 def _rhythm_evidence(rhythm: RhythmSigns, name: str, pulse: PulseSigns | None) -> dict[str, float]:
     evidence = {f"probability_{name}": rhythm.probabilities.get(name, 0.0)}
+    if rhythm.shockable is not None:
+        evidence["shockable"] = float(rhythm.shockable)
     return evidence | _pulse_evidence(pulse)
 
 

@@ -1,5 +1,6 @@
 """What a model says of itself; signed together with its artifact."""
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -81,6 +82,35 @@ class GoldenVectors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShockableRule:
+    """How the answers of the last 4 s make one decision, shockable or not.
+
+    It decides what the rhythm of a window calls for, not whether an alarm is raised: that is
+    `ModelManifest.shockable_operating_point`'s, which a ventricular tachycardia of 100 to 150 a
+    minute must reach as well.
+
+    Attributes
+    ----------
+    point : float
+        Log odds from which on a window is held to be shockable.
+    slow_and_regular : float
+        Log odds taken off, 0 or more, where the leads clearly repeat themselves more slowly
+        than 150 a minute.
+    """
+
+    point: float
+    slow_and_regular: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.point):
+            raise OutOfRangeError(f"point of the shockable rule is {self.point}, expected a number")
+        if not 0 <= self.slow_and_regular < math.inf:
+            raise OutOfRangeError(
+                f"slow_and_regular is {self.slow_and_regular}, expected at least 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelManifest:
     """Everything an agent checks before a model may judge.
 
@@ -106,6 +136,9 @@ class ModelManifest:
     shockable_operating_point : float or None
         Sum of the probabilities of ``vf`` and ``vt`` from which a window is held to be
         shockable, in (0, 2); the larger of the two names it. None: each class at its own point.
+        Alarms rest on it.
+    shockable_rule : ShockableRule or None
+        What is held of a window over 4 s, said in the evidence of an alarm; None: nothing.
     window_s, hop_s : float
         Length of a window and the distance of two, in seconds.
     preprocessing : str
@@ -142,6 +175,7 @@ class ModelManifest:
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     min_agent_version: str = "0.1.0"
     shockable_operating_point: float | None = None
+    shockable_rule: ShockableRule | None = None
 
     def __post_init__(self) -> None:
         if self.version < 1:

@@ -1,15 +1,22 @@
-"""One judgement of all leads of a moment, and what the moments of the last 2 s come to."""
+"""One judgement of all leads of a moment, and what the moments of the last 2 and 4 s come to."""
 
+import math
 from collections import deque
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardstream.contracts.model_manifest import RHYTHM_CLASSES
+from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ShockableRule
 
 SHORT_RULE: Final = (6, 8)
 """Hits of hops for an alert: 2 s."""
+
+MEMORY_HOPS: Final = 16
+"""Of `ShockableOdds`: 4 s, so that a window 4 s from a change of rhythm is decided on one rhythm."""
+
+_LEAST_PROBABILITY: Final = 1e-3
+"""And 1 less it the greatest: one hop can add or take 6.9 log odds, not everything."""
 
 MIN_SHARE_PRESENT: Final = 0.5
 """A window with fewer of its samples is not judged: zeros would look like asystole."""
@@ -81,3 +88,40 @@ class ShockableBelief:
         self._scores.append(score)
         n_needed = -(-SHORT_RULE[0] * len(self._scores) // SHORT_RULE[1])
         return sorted(self._scores, reverse=True)[n_needed - 1]
+
+
+class ShockableOdds:
+    """Log odds of a shockable rhythm over the last 4 s, as `ShockableRule` weighs them.
+
+    Means over the hops known, at most `MEMORY_HOPS`. A tachycardia is shockable above 150 a minute
+    only, so whatever repeats itself more slowly is held against it, however wide its beats.
+    """
+
+    def __init__(self) -> None:
+        self._hops: deque[tuple[float, float]] = deque(maxlen=MEMORY_HOPS)
+
+    def clear(self) -> None:
+        """Forget all hops: the signal was interrupted."""
+        self._hops.clear()
+
+    def push(self, score: float, slow_and_regular: float) -> tuple[float, float]:
+        """Take note of the next hop; the means of log odds and slowness now.
+
+        Parameters
+        ----------
+        score : float
+            Probability of vt or vf; 0 where the hop was not judged.
+        slow_and_regular : float
+            Of `wardstream.kernels.repetition`, averaged over the leads as their answers are; 0
+            where the hop was not judged.
+        """
+        bounded = min(max(score, _LEAST_PROBABILITY), 1 - _LEAST_PROBABILITY)
+        self._hops.append((math.log(bounded / (1 - bounded)), slow_and_regular))
+        n = len(self._hops)
+        return sum(hop[0] for hop in self._hops) / n, sum(hop[1] for hop in self._hops) / n
+
+
+def decided_odds(means: tuple[float, float], rule: ShockableRule) -> float:
+    """Log odds by `rule` of the `means` of `ShockableOdds.push`; shockable from its point on."""
+    log_odds, slow_and_regular = means
+    return log_odds - rule.slow_and_regular * slow_and_regular

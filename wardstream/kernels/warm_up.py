@@ -11,6 +11,7 @@ from wardstream.kernels.intervals import rr_statistics
 from wardstream.kernels.pulse import PulseDetector
 from wardstream.kernels.pulse_summary import summarise
 from wardstream.kernels.quality import LIMITS, QualityMeter
+from wardstream.kernels.repetition import RepetitionMeter
 from wardstream.kernels.resample import Resampler
 from wardstream.kernels.respiration import BreathDetector
 from wardstream.kernels.windows import WINDOW_SAMPLES, LeadPreprocessor, normalise_window
@@ -36,6 +37,7 @@ def warm_up() -> None:
     window = np.zeros(2 * WINDOW_SAMPLES, dtype=np.float32)[:WINDOW_SAMPLES]
     scratch = np.empty_like(window)
     normalise_window(window, np.empty((1, 1, WINDOW_SAMPLES), np.float32)[0, 0], scratch)
+    RepetitionMeter(WINDOW_SAMPLES).slow_and_regular(scratch)
     watch_limits = EcgLimits()
     for rate_hz in (250.0, 360.0):
         EcgWatch(2, rate_hz, 10, watch_limits).push(packet, 0, every_block=True)

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 
 from wardstream.alerting.confirmation import Confirmation
+from wardstream.contracts.model_manifest import ShockableRule
 from wardstream.contracts.timebase import TimestampNs
-from wardstream.inference.leads import SHORT_RULE, ShockableBelief, answer_to, question_of
+from wardstream.inference.leads import (
+    MEMORY_HOPS,
+    SHORT_RULE,
+    ShockableBelief,
+    ShockableOdds,
+    answer_to,
+    decided_odds,
+    question_of,
+)
 
 
 def test_a_model_of_one_channel_is_asked_of_each_lead_and_averaged_by_weight() -> None:
@@ -45,3 +54,21 @@ def test_a_record_that_begins_is_judged_by_what_there_is() -> None:
     assert belief.push(0.1) == 0.1
     belief.clear()
     assert belief.push(0.7) == 0.7
+
+
+def test_odds_are_means_over_the_last_four_seconds_and_slowness_counts_against_them() -> None:
+    odds, rule = ShockableOdds(), ShockableRule(point=0.0, slow_and_regular=2.0)
+    for _ in range(MEMORY_HOPS):
+        odds.push(0.1, 0.0)
+    for _ in range(MEMORY_HOPS):
+        means = odds.push(0.75, 0.5)
+    assert means == pytest.approx((np.log(3.0), 0.5))
+    assert decided_odds(means, rule) == pytest.approx(np.log(3.0) - 1.0)
+    odds.clear()
+    assert odds.push(0.5, 0.0) == (0.0, 0.0)
+
+
+def test_one_certain_hop_is_bounded() -> None:
+    odds = ShockableOdds()
+    odds.push(0.0, 0.0)
+    assert odds.push(1.0, 0.0)[0] == pytest.approx(0.0)

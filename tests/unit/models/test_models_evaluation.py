@@ -18,7 +18,7 @@ from models.evaluation.operating_points import (
     points_for_windows,
 )
 from models.evaluation.shockable import rate_per_min
-from models.evaluation.shockable_protocol import window_labels
+from models.evaluation.shockable_judging import window_labels
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES
 
 

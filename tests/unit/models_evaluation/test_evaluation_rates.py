@@ -16,7 +16,7 @@ from models.evaluation.html_report import html_report
 from models.evaluation.outcome import Confusion, Outcome, PredictionTable, Scored, Strip
 from models.evaluation.report import ProtocolReport
 from models.evaluation.respiration_protocol import annotated_rate
-from models.evaluation.shockable_protocol import window_labels
+from models.evaluation.shockable_judging import window_labels
 from models.training.atrial import features_of, fit_weights
 from wardstream.kernels.atrial import (
     AF_POINT,
