@@ -21,7 +21,7 @@ from models.evaluation.shockable import (
     TRANSITION_S,
     rate_per_min,
 )
-from models.evaluation.shockable_rule import belief_by, rules_of_folds
+from models.evaluation.shockable_rule import belief_by, odds_by, rules_of_folds
 from models.settings import SHIPPED_BUNDLE
 from wardstream.contracts.model_manifest import RHYTHM_CLASSES, ShockableRule
 from wardstream.inference.leads import (
@@ -99,7 +99,10 @@ class JudgedRecord:
     @property
     def decision(self) -> NDArray[np.bool_]:
         """Whether each window is held to be shockable."""
-        return np.nan_to_num(self.belief) >= self.limit
+        if self.rule is None:
+            return self.alarm
+        # The belief of a point itself may round to a half from below.
+        return np.nan_to_num(odds_by(self.rule, self.means), nan=-np.inf) >= 0
 
     @property
     def alarm(self) -> NDArray[np.bool_]:

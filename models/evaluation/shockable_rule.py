@@ -72,7 +72,11 @@ def rules_of_folds(
     }
 
 
+def odds_by(rule: ShockableRule, means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log odds above the point of `rule` of `means`, shape (n, 2): shockable from 0 on."""
+    return np.array([decided_odds((row[0], row[1]), rule) for row in means.tolist()]) - rule.point
+
+
 def belief_by(rule: ShockableRule, means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Belief in shockable, 0 to 1 and half at the point of `rule`, of `means`, shape (n, 2)."""
-    above = [decided_odds((row[0], row[1]), rule) - rule.point for row in means.tolist()]
-    return 1.0 / (1.0 + np.exp(-np.asarray(above)))
+    return 1.0 / (1.0 + np.exp(-odds_by(rule, means)))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.shockable import SPECIFICITY
-from models.evaluation.shockable_rule import belief_by, rule_of, rules_of_folds
+from models.evaluation.shockable_rule import odds_by, rule_of, rules_of_folds
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ def test_slowness_is_weighed_and_the_point_keeps_the_specificity() -> None:
     rule = rule_of([one])
     assert rule is not None
     assert rule.slow_and_regular > 2
-    belief = belief_by(rule, one.means)
-    assert SPECIFICITY <= (belief[~one.truth] < 0.5).mean() < SPECIFICITY + 0.002
+    odds = odds_by(rule, one.means)
+    assert SPECIFICITY <= (odds[~one.truth] < 0).mean() < SPECIFICITY + 0.002
     without = np.quantile(one.means[~one.truth, 0], SPECIFICITY)
-    assert (belief[one.truth] >= 0.5).mean() > (one.means[one.truth, 0] >= without).mean() + 0.2
+    assert (odds[one.truth] >= 0).mean() > (one.means[one.truth, 0] >= without).mean() + 0.2
 
 
 def test_no_fold_has_a_say_in_its_own_rule() -> None:
