@@ -250,11 +250,11 @@ def _advance(
             kept[_FIFTH] = kept[_N_OUT] // BIN_SAMPLES
             for c in range(ring.shape[0]):
                 qrs[1][c] = meter[4][c]
-        n_found = detect(fresh, *qrs)
+        n_found = detect(fresh, qrs[0])
         if judged_anew:
-            _follow_quality(limits, meter[4], meter[5], meter[6], qrs[4], kept)
+            _follow_quality(limits, meter[4], meter[5], meter[6], qrs[2], kept)
         if n_found > 0 or judged_anew:
-            _follow_beats(limits, qrs[4], qrs[5], kept)
+            _follow_beats(limits, qrs[2], qrs[3], kept)
         kept[_QUIET] = _is_quiet(limits, kept)
         if every_block or kept[_NEXT_END] <= kept[_N_OUT] or not kept[_QUIET]:
             break
