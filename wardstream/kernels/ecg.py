@@ -252,7 +252,7 @@ def _advance(
                 qrs[1][c] = meter[4][c]
         n_found = detect(fresh, qrs[0])
         if judged_anew:
-            _follow_quality(limits, meter[4], meter[5], meter[6], qrs[2], kept)
+            _follow_quality(limits, meter[4], meter[5][0], meter[6], qrs[2], kept)
         if n_found > 0 or judged_anew:
             _follow_beats(limits, qrs[2], qrs[3], kept)
         kept[_QUIET] = _is_quiet(limits, kept)

@@ -112,6 +112,7 @@ def naive_statistics(rr_ms: list[float]) -> tuple[float, float, float, float, fl
     return rate, mean, sdnn, rmssd, float(np.median(steps)) / mean
 
 
+@settings(deadline=None)  # compiled on the first call
 @given(st.lists(st.floats(50, 5000), max_size=40))
 def test_interval_statistics_are_their_definitions(rr_ms: list[float]) -> None:
     found = rr_statistics(np.array(rr_ms, dtype=np.float64))
