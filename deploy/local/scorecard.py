@@ -36,7 +36,7 @@ class DashboardEar(threading.Thread):
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._latencies_ms: list[float] = []
-        self._seen: set[str] = set()
+        self._seen: set[str | tuple[str, int]] = set()
         self._last_id = ""
         self.n_connections = 0
 
@@ -88,10 +88,12 @@ class DashboardEar(threading.Thread):
             return
         alert = json.loads(event["data"])
         decided_ns = int(alert["decided_time_ns"])
-        # What was decided before we listened is replayed, not live.
-        if decided_ns < since_ns or event.get("id", "") in self._seen:
+        # What was decided before we listened is replayed, not live; and a note of the cloud
+        # (a call to the next in line) shows the alert once more as it was decided long ago.
+        known_by = {event.get("id", ""), (str(alert["alert_id"]), decided_ns)}
+        if decided_ns < since_ns or not known_by.isdisjoint(self._seen):
             return
-        self._seen.add(event.get("id", ""))
+        self._seen |= known_by
         with self._lock:
             self._latencies_ms.append((arrived_ns - decided_ns) / 1e6)
 

@@ -8,7 +8,7 @@ from edge_agent.adapters.playback import Clocks
 from edge_agent.settings.platform import PlatformSettings
 from edge_agent.settings.sources import (
     Hl7Settings,
-    Live,
+    LiveSettings,
     LslSettings,
     MqttNumericsSettings,
     SdcSettings,
@@ -17,7 +17,7 @@ from edge_agent.settings.sources import (
 
 
 def live_source(
-    settings: Sequence[Live],
+    settings: Sequence[LiveSettings],
     platform: PlatformSettings,
     device_id: str,
     boot_id: str,
@@ -49,7 +49,7 @@ def live_source(
     return LiveSource(drivers, inbox, plan, clocks)
 
 
-def make_driver(settings: Live, inbox: Inbox, device_id: str) -> Driver:
+def make_driver(settings: LiveSettings, inbox: Inbox, device_id: str) -> Driver:
     """The driver of one section.
 
     Raises
@@ -73,9 +73,7 @@ def make_driver(settings: Live, inbox: Inbox, device_id: str) -> Driver:
         from edge_agent.adapters.drivers.sdc import SdcDriver, SdcPlan
 
         return SdcDriver(SdcPlan(**settings.model_dump(exclude={"kind", "packet_ms"})), inbox)
-    if isinstance(settings, MqttNumericsSettings):
-        return _mqtt(settings, inbox, device_id)
-    raise NotImplementedError(type(settings).__name__)
+    return _mqtt(settings, inbox, device_id)
 
 
 def _serial(settings: SerialSettings, inbox: Inbox) -> Driver:

@@ -46,7 +46,14 @@ def _is_id(value: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _is_command(value: str) -> str:
+    if not shlex.split(value):
+        raise ValueError("it names no program")
+    return value
+
+
 Identifier = Annotated[str, AfterValidator(_is_id)]
+Command = Annotated[str, AfterValidator(_is_command)]
 
 
 class MqttSettings(Section):
@@ -127,19 +134,12 @@ class JudgementSettings(Section):
 class AnnunciationSettings(Section):
     """Sound and light at the bed."""
 
-    sound_command: str | None = Field(
+    sound_command: Command | None = Field(
         default=None, description="plays a WAV file from its standard input, such as `aplay -q`"
     )
     light_red_pin: Annotated[int, Field(ge=1, le=40)] | None = None
     light_yellow_pin: Annotated[int, Field(ge=1, le=40)] | None = None
     light_library: str = "Jetson.GPIO"
-
-    @field_validator("sound_command")
-    @classmethod
-    def _is_a_command(cls, command: str | None) -> str | None:
-        if command is not None and not shlex.split(command):
-            raise ValueError("it names no program")
-        return command
 
     @model_validator(mode="after")
     def _a_light_has_two_pins(self) -> Self:
@@ -180,18 +180,11 @@ class EdgeSettings(BaseSettings):
     site_alarms: Path | None = Field(
         default=None, description="the site's signed alarm profile; needs orders_key"
     )
-    hook_command: str | None = None
+    hook_command: Command | None = None
     hook_deadline_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     metrics_host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    @field_validator("hook_command")
-    @classmethod
-    def _is_a_command(cls, command: str | None) -> str | None:
-        if command is not None and not shlex.split(command):
-            raise ValueError("it names no program")
-        return command
 
     @model_validator(mode="after")
     def _a_simulated_patient_is_not_real(self) -> Self:

@@ -37,7 +37,8 @@ def rate_per_min(filtered_mv: NDArray[np.float32]) -> NDArray[np.float64]:
     Notes
     -----
     First lag between 0.15 and 1.5 s whose autocorrelation is a local maximum and at least
-    0.85 of the highest there: a repetition at twice the period is never preferred.
+    0.85 of the highest there: a repetition at twice the period is never preferred. On purpose not
+    `wardstream.kernels.repetition`: what is judged does not say what is true.
     """
     x = np.nan_to_num(filtered_mv).astype(np.float64)
     x -= x.mean(axis=1, keepdims=True)

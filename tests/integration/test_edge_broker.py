@@ -180,9 +180,10 @@ def test_a_broker_killed_again_and_again_costs_nothing(
             mosquitto.start()
             time.sleep(3)
         agent.wait_for(lambda _: outbox_counters(tmp_path)["waiting"]["frame"] < 5, 40)
+        # A broker's death takes what no one had confirmed; it is sent again after a deadline.
+        assert cloud.wait_for(lambda c: not c.holes(), 60)
         agent.stop()
     numbered = outbox_counters(tmp_path)["numbered"]
     (frames,) = cloud.numbers(Lane.FRAME).values()
-    assert len(frames) >= numbered["frame"] - 3  # the last ones may still be on their way
-    assert frames == list(range(len(frames)))
-    assert not cloud.holes()
+    on_their_way = range(numbered["frame"] - 3, numbered["frame"])
+    assert set(range(numbered["frame"])) <= {*frames, *on_their_way}

@@ -14,6 +14,7 @@ import pytest
 
 from models.datasets.recording import read_leads
 from models.datasets.verdicts import load_verdicts, verdict_recordings
+from models.settings import SHIPPED_BUNDLE
 from wardstream.contracts.codec import encode
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
 from wardstream.contracts.units import Unit
@@ -128,7 +129,8 @@ def test_a_model_learns_from_verdicts_and_comes_out_signed(
     models("init-repository")
     trained = models("train", "smoke", "--out", str(tmp_path / "bundle"))
     assert trained["n_verdicts"] == 1
-    assert trained["version"] == 2  # the shipped model is version 1
+    version = read_manifest(SHIPPED_BUNDLE).version + 1
+    assert trained["version"] == version
     manifest = read_manifest(tmp_path / "bundle")
     assert manifest.n_bytes < 300_000
     assert "verdicts" in manifest.training_data
@@ -137,8 +139,8 @@ def test_a_model_learns_from_verdicts_and_comes_out_signed(
     assert qualify(load_runtime(tmp_path / "bundle"), tmp_path / "bundle") == 0
     assert "Few patients" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
     published = models("publish", str(tmp_path / "bundle"), "--gates", "smoke")
-    assert published["published"] == 2
-    assert models("status")["published"] == [2]
+    assert published["published"] == version
+    assert models("status")["published"] == [version]
     again = subprocess.run(
         [sys.executable, "-m", "models", "publish", str(tmp_path / "bundle"), "--gates", "smoke"],
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,

@@ -37,8 +37,9 @@ class Api(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         time.sleep(0.1)
+        now = str(time.time_ns()).encode()
         for event in self.events:
-            self.wfile.write(event.replace(b"NOW", str(time.time_ns()).encode()))
+            self.wfile.write(event.replace(b"NOW", now))
             self.wfile.flush()
         self.close_connection = True
 
@@ -82,6 +83,17 @@ def test_live_alerts_are_timed_and_replayed_ones_and_numerics_are_not(api_url: s
     assert len(ear.latencies_ms) == 1
     assert 0 <= ear.latencies_ms[0] < 1000
     assert Api.last_ids[:2] == ["", "3"]
+
+
+def test_a_decision_shown_again_with_a_note_of_the_cloud_is_timed_once(api_url: str) -> None:
+    Api.events = [event(1, "alert", "NOW"), event(2, "alert", "NOW")]
+    ear = DashboardEar(api_url, "nurse", "right")
+    ear.start()
+    wait_for(ear, 1)
+    time.sleep(0.2)
+    ear.end()
+    ear.join(10)
+    assert len(ear.latencies_ms) == 1
 
 
 def test_a_refused_login_leaves_the_ear_without_figures(api_url: str) -> None:
