@@ -267,6 +267,7 @@ def campaign(
     n: Annotated[int, typer.Option(min=1, help="Restarts in all; deliveries of each.")] = 1,
     seed: Annotated[int, typer.Option(help="Decides every draw.")] = 1,
     tolerance_s: Annotated[float, typer.Option(min=0, help="Between the same alerts.")] = 15.0,
+    join: Annotated[bool, typer.Option("--join", help="Deliveries of all records as one.")] = False,
     model: ModelDir = _BUNDLE,
 ) -> None:
     """Judge recordings that arrive badly, beside the same undisturbed; one JSON line each.
@@ -280,7 +281,7 @@ def campaign(
     from edge_agent.bootstrap.campaign import run
 
     _quiet_log()
-    for line in run(kind.value, records, model, n=n, seed=seed, tolerance_s=tolerance_s):
+    for line in run(kind.value, records, model, n=n, seed=seed, tolerance_s=tolerance_s, join=join):
         print(json.dumps(line), flush=True)
 
 

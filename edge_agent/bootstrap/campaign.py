@@ -6,85 +6,39 @@ the whole pipeline as fast as it goes.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
 
 import numpy as np
 
 from edge_agent.adapters.playback_blocks import FrameReader
 from edge_agent.adapters.wfdb_record import WfdbReader
+from edge_agent.bootstrap.deliveries import (
+    BOOT,
+    DEVICE,
+    Delivery,
+    Faults,
+    Packet,
+    begins_s,
+    deliver,
+    joined,
+    numbered_anew,
+    read_packets,
+    undisturbed,
+)
 from edge_agent.core.pipeline import BedPipeline
 from edge_agent.core.pipeline_types import PipelineConfig, PipelineIdentity, PipelineReport
 from wardstream.contracts.alert import AlertEvent, AlertPriority, Transition
-from wardstream.contracts.timebase import NS_PER_MS, NS_PER_S, TimestampNs
+from wardstream.contracts.timebase import NS_PER_S
 from wardstream.contracts.waveform import GenerationMode, WaveformChunk
 from wardstream.inference.port import RhythmRuntime
 from wardstream.inference.registry import load_runtime
 
-_DEVICE: Final = "campaign"
-_BOOT: Final = str(UUID(int=1, version=4))
-_START_NS: Final = 1_700_000_000 * NS_PER_S
 _TICK_NS: Final = NS_PER_S // 4
 _ACTIVATIONS: Final = frozenset({Transition.ONSET, Transition.REACTIVATED})
 _OVER: Final = frozenset({Transition.ENDED, Transition.CLEARED})
-
-Packet = tuple[WaveformChunk, ...]
-"""The same stretch of time of every group of channels."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """How badly packets are delivered.
-
-    Attributes
-    ----------
-    lost_share : float
-        Of packets, lost one by one.
-    burst_every_s, burst_s : float
-        Mean distance of longer losses, and their mean length.
-    overtaken_share : float
-        Of packets, handed over after one to three that follow them.
-    jitter_ms : float
-        Largest error of a time stamp, either way.
-    step_every_s, step_s : float
-        Mean distance of steps of the device's clock, and their largest size, either way.
-    """
-
-    lost_share: float = 0.01
-    burst_every_s: float = 120.0
-    burst_s: float = 1.0
-    overtaken_share: float = 0.03
-    jitter_ms: float = 12.0
-    step_every_s: float = 600.0
-    step_s: float = 30.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Delivery:
-    """Packets as they arrive, and what was done to them.
-
-    Attributes
-    ----------
-    packets : list of Packet
-        In the order of arrival.
-    record_s : list of float
-        Second of the recording at which each of them really ends.
-    n_clock_steps : int
-        Times that the device's clock was set.
-    n_samples_lost : int
-        Over all groups of channels.
-    n_losses : int
-        Runs of packets that were lost.
-    """
-
-    packets: list[Packet]
-    record_s: list[float]
-    n_clock_steps: int = 0
-    n_samples_lost: int = 0
-    n_losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,83 +57,10 @@ class Told:
         return self.transition in _ACTIVATIONS
 
 
-def read_packets(
-    reader: FrameReader, start_s: float, end_s: float, *, packet_ms: int = 40
-) -> list[Packet]:
-    """Packets of a stretch of a recording, numbered from 0; times are those of the recording."""
-    rate_hz = reader.frame_rate_hz
-    n = max(1, round(rate_hz * packet_ms / 1000))
-    first = int(start_s * rate_hz)
-    last = int(min(end_s * rate_hz, reader.n_frames or math.inf))
-    block = reader.read(first, last)
-    packets: list[Packet] = []
-    for number, begin in enumerate(range(0, last - first - n + 1, n)):
-        packets.append(
-            tuple(
-                WaveformChunk(
-                    device_id=_DEVICE,
-                    boot_id=_BOOT,
-                    sequence_number=number,
-                    codes=group.codes,
-                    unit=group.unit,
-                    sampling_rate_hz=rate_hz * group.samples_per_frame,
-                    start_time_ns=TimestampNs(
-                        _START_NS + round((first + begin) * NS_PER_S / rate_hz)
-                    ),
-                    samples=np.ascontiguousarray(
-                        samples[:, begin * group.samples_per_frame :][
-                            :, : n * group.samples_per_frame
-                        ]
-                    ),
-                )
-                for group, samples in zip(reader.groups, block.samples, strict=True)
-            )
-        )
-    return packets
-
-
-def deliver(packets: Sequence[Packet], faults: Faults, seed: int) -> Delivery:
-    """`packets` with `faults`; the same for the same seed."""
-    draw = np.random.default_rng(seed)
-    delivery = Delivery(packets=[], record_s=[])
-    arrivals: list[tuple[float, float, Packet]] = []
-    offset_s, lost_until, losing = 0.0, 0, False
-    seconds = _seconds(packets[0])
-    for number, packet in enumerate(packets):
-        if draw.random() < seconds / faults.step_every_s:
-            offset_s += float(draw.uniform(-faults.step_s, faults.step_s))
-            delivery.n_clock_steps += 1
-        if draw.random() < seconds / faults.burst_every_s:
-            lost_until = number + max(1, round(draw.exponential(faults.burst_s) / seconds))
-        if number and (number < lost_until or draw.random() < faults.lost_share):
-            delivery.n_samples_lost += sum(chunk.samples.shape[1] for chunk in packet)
-            delivery.n_losses += not losing
-            losing = True
-            continue
-        losing = False
-        jitter_ms = float(draw.uniform(-faults.jitter_ms, faults.jitter_ms))
-        shift_ns = round(offset_s * NS_PER_S + jitter_ms * NS_PER_MS)
-        late = int(draw.integers(1, 4)) + 0.5 if draw.random() < faults.overtaken_share else 0.0
-        moved = tuple(
-            replace(chunk, start_time_ns=TimestampNs(chunk.start_time_ns + shift_ns))
-            for chunk in packet
-        )
-        arrivals.append((number + late, _end_s(packet), moved))
-    arrivals.sort(key=lambda one: one[0])
-    delivery.packets = [packet for _, _, packet in arrivals]
-    delivery.record_s = [record_s for _, record_s, _ in arrivals]
-    return delivery
-
-
-def undisturbed(packets: Sequence[Packet]) -> Delivery:
-    """`packets` as they are."""
-    return Delivery(packets=list(packets), record_s=[_end_s(packet) for packet in packets])
-
-
 def judge(delivery: Delivery, runtime: RhythmRuntime) -> tuple[list[Told], PipelineReport]:
     """Everything a bed says of what is delivered, and its counters."""
     pipeline = BedPipeline(
-        PipelineIdentity(device_id=_DEVICE, boot_id=_BOOT, generation_mode=GenerationMode.TEST),
+        PipelineIdentity(device_id=DEVICE, boot_id=BOOT, generation_mode=GenerationMode.TEST),
         runtime,
         PipelineConfig(),
         clock_ns=lambda: 0,
@@ -209,14 +90,6 @@ def _told(outputs: Iterable[object], record_s: float) -> list[Told]:
         for output in outputs
         if isinstance(output, AlertEvent)
     ]
-
-
-def _end_s(packet: Packet) -> float:
-    return (packet[0].end_time_ns - _START_NS) / NS_PER_S
-
-
-def _seconds(packet: Packet) -> float:
-    return (packet[0].end_time_ns - packet[0].start_time_ns) / NS_PER_S
 
 
 def unmatched(told: Sequence[Told], others: Sequence[Told], tolerance_s: float) -> list[Told]:
@@ -303,19 +176,19 @@ def disturbed(
         From a cold start to the gap or stall.
     """
     cold = kind in (Restart.COLD_START, Restart.STALL, Restart.GAP_AFTER_START)
-    kept = [packet for packet in packets if not cold or _at_s(packet) >= at_s]
+    kept = [packet for packet in packets if not cold or begins_s(packet) >= at_s]
     begin_s = at_s if kind in (Restart.GAP, Restart.TWO_GAPS) else at_s + run_in_s
     if kind in (Restart.GAP, Restart.TWO_GAPS, Restart.GAP_AFTER_START):
-        kept = [p for p in kept if not begin_s <= _at_s(p) < begin_s + gap_s]
+        kept = [p for p in kept if not begin_s <= begins_s(p) < begin_s + gap_s]
     if kind is Restart.TWO_GAPS:
         second_s = begin_s + gap_s + 5
-        kept = [p for p in kept if not second_s <= _at_s(p) < second_s + min(gap_s, 3.0)]
-    numbered = _numbered(kept) if cold else kept
+        kept = [p for p in kept if not second_s <= begins_s(p) < second_s + min(gap_s, 3.0)]
+    numbered = numbered_anew(kept) if cold else kept
     if kind is not Restart.STALL:
         return numbered
-    before = [p for p in numbered if _at_s(p) < begin_s]
-    burst = [p for p in numbered if begin_s <= _at_s(p) < begin_s + gap_s]
-    after = [p for p in numbered if _at_s(p) >= begin_s + gap_s]
+    before = [p for p in numbered if begins_s(p) < begin_s]
+    burst = [p for p in numbered if begin_s <= begins_s(p) < begin_s + gap_s]
+    after = [p for p in numbered if begins_s(p) >= begin_s + gap_s]
     return [*before, *_by_channel(burst), *after]
 
 
@@ -323,22 +196,11 @@ def _by_channel(burst: Sequence[Packet]) -> list[Packet]:
     # A backlog comes second by second, one channel group after the other.
     seconds: dict[int, list[WaveformChunk]] = {}
     for packet in burst:
-        seconds.setdefault(math.floor(_at_s(packet)), []).extend(packet)
+        seconds.setdefault(math.floor(begins_s(packet)), []).extend(packet)
     return [
         (chunk,)
         for chunks in seconds.values()
         for chunk in sorted(chunks, key=lambda one: (one.codes, one.start_time_ns))
-    ]
-
-
-def _at_s(packet: Packet) -> float:
-    return (packet[0].start_time_ns - _START_NS) / NS_PER_S
-
-
-def _numbered(packets: Sequence[Packet]) -> list[Packet]:
-    return [
-        tuple(replace(chunk, sequence_number=number) for chunk in packet)
-        for number, packet in enumerate(packets)
     ]
 
 
@@ -398,17 +260,48 @@ def _words(one: Told) -> dict[str, Any]:
 
 
 def run(
-    kind: str, records: Sequence[Path], bundle_dir: Path, *, n: int, seed: int, tolerance_s: float
+    kind: str,
+    records: Sequence[Path],
+    bundle_dir: Path,
+    *,
+    n: int,
+    seed: int,
+    tolerance_s: float,
+    join: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """The lines of a campaign of `kind` ``restarts`` or ``deliveries``."""
+    """The lines of a campaign of `kind` ``restarts`` or ``deliveries``.
+
+    With `join` the deliveries are of all `records` as one recording.
+
+    Raises
+    ------
+    UnreadableSourceError
+        A record cannot be read, or cannot be joined to the first.
+    """
     runtime = load_runtime(bundle_dir)
     if kind == "restarts":
         yield from restart_campaign(records, WfdbReader, runtime, n=n, seed=seed)
         return
-    for record in records:
-        packets = read_packets(WfdbReader(record), 0.0, math.inf)
+    for name, packets in _recordings(records, join):
         for number in range(n):
             found = compare_delivery(
                 packets, runtime, Faults(), seed=seed + number, tolerance_s=tolerance_s
             )
-            yield {"record": f"{record.parent.name}/{record.name}", "seed": seed + number, **found}
+            yield {
+                "record": name,
+                "hours": round(begins_s(packets[-1]) / 3600, 2),
+                "seed": seed + number,
+                **found,
+            }
+
+
+def _recordings(records: Sequence[Path], join: bool) -> Iterator[tuple[str, list[Packet]]]:
+    read = (
+        (f"{record.parent.name}/{record.name}", read_packets(WfdbReader(record), 0.0, math.inf))
+        for record in records
+    )
+    if not join:
+        yield from read
+        return
+    names, recordings = zip(*read, strict=True)
+    yield " + ".join(names), joined(recordings)

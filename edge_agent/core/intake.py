@@ -12,8 +12,8 @@ from wardstream.contracts.waveform import WaveformChunk
 MAX_FILL_S: Final = 10.0
 """Longest gap bridged by missing samples; after a longer one everything starts anew."""
 
-JITTER_NS: Final = 20 * NS_PER_MS
-"""How far a time stamp may stray while the numbering says that nothing was lost."""
+JITTER_NS: Final = 30 * NS_PER_MS
+"""How far a time stamp may stray while the numbering says how much was lost, or nothing."""
 
 CLOCK_JUMP_NS: Final = NS_PER_S
 """Beyond this a deviation without loss is the clock, not the data."""
@@ -78,6 +78,7 @@ class GroupIntake:
         self.end_time_ns = TimestampNs(0)
         self._boot_id = ""
         self._last_number = -1
+        self._last_length = 0
         self._waiting: list[WaveformChunk] = []
 
     def push(self, chunk: WaveformChunk) -> list[Stretch]:
@@ -91,6 +92,7 @@ class GroupIntake:
         if self._follows(chunk):
             # As nearly every chunk does, many times a second.
             self._last_number += 1
+            self._last_length = n_samples
             start_ns = self.end_time_ns
             self._move_on(n_samples)
             return [Stretch(samples=chunk.samples, start_time_ns=start_ns)]
@@ -137,6 +139,10 @@ class GroupIntake:
         return stretches
 
     def _place(self, chunk: WaveformChunk, *, in_order: bool) -> list[Stretch]:
+        n_lost = self._lost_by_number(chunk)
+        if n_lost:
+            # Exact, where the stamp of one chunk would move the grid by its own jitter.
+            return self._append(chunk, n_lost)
         deviation_ns = chunk.start_time_ns - self.end_time_ns
         if deviation_ns < -CLOCK_JUMP_NS or (in_order and deviation_ns > CLOCK_JUMP_NS):
             return [self._restart(chunk, clock_jumped=True)]
@@ -149,8 +155,18 @@ class GroupIntake:
             shift = round(deviation_ns * self.sampling_rate_hz / NS_PER_S)
         return self._append(chunk, shift)
 
+    def _lost_by_number(self, chunk: WaveformChunk) -> int:
+        """Samples lost before `chunk`, where its number and its stamp agree; else 0."""
+        n_samples = chunk.samples.shape[1]
+        n_lost = (chunk.sequence_number - self._last_number - 1) * n_samples
+        if n_samples != self._last_length or n_lost > MAX_FILL_S * self.sampling_rate_hz:
+            return 0
+        due_ns = self.end_time_ns + n_lost * NS_PER_S / self.sampling_rate_hz
+        return n_lost if abs(chunk.start_time_ns - due_ns) <= JITTER_NS else 0
+
     def _append(self, chunk: WaveformChunk, shift: int) -> list[Stretch]:
         self._last_number = chunk.sequence_number
+        self._last_length = chunk.samples.shape[1]
         samples = chunk.samples
         if shift < 0:
             samples = samples[:, -shift:]
@@ -171,6 +187,7 @@ class GroupIntake:
         self._n_since_anchor = 0
         self._move_on(chunk.samples.shape[1])
         self._last_number = chunk.sequence_number
+        self._last_length = chunk.samples.shape[1]
         return Stretch(
             samples=chunk.samples,
             start_time_ns=chunk.start_time_ns,

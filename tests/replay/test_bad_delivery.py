@@ -6,15 +6,13 @@ import pytest
 
 from edge_agent.adapters.wfdb_record import WfdbReader
 from edge_agent.bootstrap.campaign import (
-    Faults,
     Restart,
     compare_delivery,
     disturbed,
     false_alarms,
     judge,
-    read_packets,
-    undisturbed,
 )
+from edge_agent.bootstrap.deliveries import Faults, read_packets, undisturbed
 from edge_agent.core.pipeline import BedPipeline
 from wardstream.inference.port import RhythmRuntime
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wardstream.contracts.codes import Modality
 from wardstream.kernels.beats import LEARNING_SAMPLES, MAX_BEATS, QrsDetector, detect
-from wardstream.kernels.compile import joint_kernel
+from wardstream.kernels.compile import joint_kernel, kernel
 from wardstream.kernels.filters import CascadeFilter, cascade
 from wardstream.kernels.quality import BIN_SAMPLES, LIMITS, Flaw, QualityMeter, measure
 from wardstream.kernels.resample import TARGET_RATE_HZ, Resampler, resample
@@ -27,6 +27,11 @@ _RR_MS: Final = 1000.0 / TARGET_RATE_HZ
 _FLAT: Final = int(Flaw.FLAT)
 _SECOND: Final = round(TARGET_RATE_HZ)
 _NEVER: Final = -1
+
+BRIDGED_S: Final = 0.2
+"""A shorter gap is judged as a straight line between its ends: a held value would end in a step,
+which looks like a beat, and zeros in a window change what a model says. It still counts as
+missing. From here on the beat detector knows of gaps itself."""
 
 # What is kept, by position.
 _N_OUT, _FIFTH, _USABLE_SINCE, _FLAT_SINCE, _UNBROKEN_FROM = range(5)
@@ -93,6 +98,8 @@ class EcgWatch:
         longest = math.ceil(block_samples * TARGET_RATE_HZ / sampling_rate_hz) + 3
         self._work = np.empty((2, n_leads, longest), dtype=np.float32)
         self._kept = np.zeros(12, dtype=np.int64)
+        self._before = np.full(n_leads, math.nan, dtype=np.float32)
+        bridged = math.ceil(BRIDGED_S * sampling_rate_hz) - 1
         self._state: list[int] = []
         self._limits = np.array(
             [
@@ -103,7 +110,7 @@ class EcgWatch:
         )  # fmt: skip
         self._arguments = (
             block_samples, self._limits, self._resampler.parts, self._band.parts, self.quality.parts,
-            self.beats.parts, self._ring, self._work, self._kept,
+            self.beats.parts, self._ring, self._work, self._kept, self._before, bridged,
         )  # fmt: skip
         self.reset()
 
@@ -115,6 +122,7 @@ class EcgWatch:
         self._resampler.reset()
         self._band.reset()
         self._ring[:] = math.nan
+        self._before[:] = math.nan
         self._kept[:] = 0
         self._kept[[_USABLE_SINCE, _FLAT_SINCE, _LAST_BEAT]] = _NEVER
         self._kept[_NEXT_END] = WINDOW_SAMPLES
@@ -126,7 +134,7 @@ class EcgWatch:
         Parameters
         ----------
         samples_mv : ndarray of float32, shape (n_leads, n_samples), contiguous
-            In mV; NaN = missing.
+            In mV; NaN = missing. A short gap (`BRIDGED_S`) that ends in them is bridged.
         begin : int
             How many of them were taken in before.
         every_block : bool
@@ -135,7 +143,8 @@ class EcgWatch:
 
         Notes
         -----
-        Any division into packets gives the same state at the same sample. O(n), no allocation.
+        Any division into packets that divides no gap gives the same state at the same sample.
+        O(n); nothing is allocated while nothing is missing.
         """
         begin = _advance(samples_mv, begin, every_block, *self._arguments)
         self._state = self._kept.tolist()  # asked for many times before it changes again
@@ -219,16 +228,23 @@ def _advance(
     ring: NDArray[np.float32],
     work: NDArray[np.float32],
     kept: NDArray[np.int64],
+    before: NDArray[np.float32],
+    bridged: int,
 ) -> int:
     fresh_out, filtered_out = work[0], work[1]
+    whole = samples
     while begin < samples.shape[1]:
         end = min(begin + block, samples.shape[1])
-        part = samples[:, begin:end]
+        n_missing = 0
+        for c in range(samples.shape[0]):
+            for i in range(begin, end):
+                if math.isnan(samples[c, i]):
+                    n_missing += 1
+        if n_missing > 0:
+            kept[_MISSING] += n_missing
+            whole = _bridge(samples, before, bridged)
+        part = whole[:, begin:end]
         begin = end
-        for c in range(part.shape[0]):
-            for i in range(part.shape[1]):
-                if math.isnan(part[c, i]):
-                    kept[_MISSING] += 1
         if resampler[1].shape[1] == 0:  # at 250 Hz samples pass as they are
             n = part.shape[1]
             resampler[3][:] += n
@@ -258,7 +274,30 @@ def _advance(
         kept[_QUIET] = _is_quiet(limits, kept)
         if every_block or kept[_NEXT_END] <= kept[_N_OUT] or not kept[_QUIET]:
             break
+    if 0 < begin == samples.shape[1]:
+        before[:] = samples[:, begin - 1]
     return begin
+
+
+@kernel
+def _bridge(
+    samples: NDArray[np.float32], before: NDArray[np.float32], longest: int
+) -> NDArray[np.float32]:
+    # A copy in which straight lines take the place of gaps of at most `longest` samples.
+    # `before` is the sample before the first; a gap whose begin or end is not here stays.
+    out = samples.copy()
+    for c in range(samples.shape[0]):
+        last, at = before[c], -1
+        for i in range(samples.shape[1]):
+            x = samples[c, i]
+            if math.isnan(x):
+                continue
+            gap = i - at - 1
+            if 0 < gap <= longest and not math.isnan(last):
+                for k in range(1, gap + 1):
+                    out[c, at + k] = last + (x - last) * k / (gap + 1)
+            last, at = x, i
+    return out
 
 
 @joint_kernel

@@ -1,0 +1,99 @@
+"""Packets that are lost one by one: counted exactly, and judged as if nothing had been lost."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_agent.core.ecg_track import EcgTrack
+from edge_agent.core.intake import GroupIntake
+from wardstream.contracts.timebase import NS_PER_MS, TimestampNs
+from wardstream.contracts.units import Unit
+from wardstream.contracts.waveform import WaveformChunk
+
+RATE_HZ = 250.0
+PACKET = 10
+START_NS = 1_700_000_000_000_000_000
+
+
+def chunk(number: int, samples: NDArray[np.float32], jitter_ms: float = 0.0) -> WaveformChunk:
+    return WaveformChunk(
+        device_id="bed-1",
+        boot_id="00000000-0000-4000-8000-000000000001",
+        sequence_number=number,
+        codes=("MDC_ECG_ELEC_POTL_II",),
+        unit=Unit.MILLIVOLT,
+        sampling_rate_hz=RATE_HZ,
+        start_time_ns=TimestampNs(
+            START_NS + number * 40 * NS_PER_MS + round(jitter_ms * NS_PER_MS)
+        ),
+        samples=samples,
+    )
+
+
+def beats(n_seconds: float) -> NDArray[np.float32]:
+    """75 beats a minute: spikes of 1 mV, 80 ms wide, on a slow swing."""
+    time_s = np.arange(round(n_seconds * RATE_HZ)) / RATE_HZ
+    phase_s = (time_s + 0.4) % 0.8 - 0.4
+    curve = np.exp(-((phase_s / 0.016) ** 2)) + 0.1 * np.sin(2 * np.pi * 0.3 * time_s)
+    return curve.astype(np.float32)
+
+
+def test_a_gap_is_as_long_as_the_numbering_says_whatever_the_jitter() -> None:
+    draw = np.random.default_rng(3)
+    intake, lost, given = GroupIntake(RATE_HZ), 0, 0
+    for number in range(3000):
+        if number and draw.random() < 0.05:
+            lost += PACKET
+            continue
+        samples = np.full((1, PACKET), float(number), dtype=np.float32)
+        for stretch in intake.push(chunk(number, samples, float(draw.uniform(-12, 12)))):
+            given += stretch.samples.shape[1]
+            assert stretch.samples[0, -1] * PACKET + PACKET == given  # the grid never moved
+    assert lost > 1000
+    assert intake.counts.samples_missing == lost
+
+
+def test_a_number_that_the_clock_contradicts_is_not_believed() -> None:
+    intake = GroupIntake(RATE_HZ)
+    samples = np.zeros((1, PACKET), dtype=np.float32)
+    intake.push(chunk(0, samples))
+    # Ten packets are missing by number, and 250 samples by the clock, which is what time is.
+    intake.push(chunk(11, samples, jitter_ms=1000 - 10 * 40))
+    intake.push(chunk(17, samples, jitter_ms=1000 - 10 * 40))
+    assert intake.counts.samples_missing == pytest.approx(250 + 50, abs=1)
+
+
+def test_beats_are_the_same_when_packets_between_them_are_lost() -> None:
+    curve = beats(60)
+    whole, broken = (EcgTrack(("MDC_ECG_ELEC_POTL_II",), RATE_HZ, PACKET) for _ in range(2))
+    holed = curve.copy()
+    # 40 to 160 ms away from every R peak, where the curve is not flat.
+    for second, length in zip(range(5, 55), [10, 20, 30, 40] * 13, strict=False):
+        first = round((second // 0.8 * 0.8 + 0.25) * RATE_HZ)
+        holed[first : first + length] = np.nan
+    assert np.isnan(holed).sum() > 1000
+    whole.restart(TimestampNs(START_NS))
+    broken.restart(TimestampNs(START_NS))
+    whole.advance(curve[None, :].copy())
+    broken.advance(holed[None, :].copy())
+    assert broken.n_missing == np.isnan(holed).sum()
+    np.testing.assert_array_equal(whole.beats_from(0), broken.beats_from(0))
+    np.testing.assert_allclose(whole.rr_ms(), broken.rr_ms())
+
+
+def test_what_was_lost_is_a_line_to_the_model_and_missing_where_it_is_long() -> None:
+    track = EcgTrack(("MDC_ECG_ELEC_POTL_II",), RATE_HZ, PACKET)
+    curve = beats(4.0)
+    curve[300:349] = np.nan  # 196 ms
+    curve[600:650] = np.nan  # 200 ms
+    leads: list[NDArray[np.float32]] = []
+    begin = 0
+    track.restart(TimestampNs(START_NS))
+    while begin < curve.size:
+        begin = track.advance_to_event(curve[None, :], begin, every_block=False)
+        for _, windows in track.due_windows():
+            leads = windows
+    (window,) = leads
+    assert np.isfinite(window[300:349]).all()
+    assert np.isnan(window[600:650]).any()
+    assert np.isnan(curve[300:349]).all()  # what was delivered is not touched
