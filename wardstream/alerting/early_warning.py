@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from wardstream.alerting.score_bands import add_flags, band_table
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -82,6 +84,14 @@ _TEMPERATURE: Final = ((35.0, 3), (36.0, 1), (38.0, 0), (39.0, 1), (math.inf, 2)
 
 _Bands = Sequence[tuple[float, int]]
 
+_RESPIRATION_TABLE: Final = band_table(_RESPIRATION)
+_SCALE_1_TABLE: Final = band_table(_SPO2_SCALE_1)
+_SCALE_2_AIR_TABLE: Final = band_table(_SPO2_SCALE_2_AIR)
+_SCALE_2_OXYGEN_TABLE: Final = band_table(_SPO2_SCALE_2_OXYGEN)
+_SYSTOLIC_TABLE: Final = band_table(_SYSTOLIC)
+_PULSE_TABLE: Final = band_table(_PULSE)
+_TEMPERATURE_TABLE: Final = band_table(_TEMPERATURE, decimals=1)
+
 
 def news2(inputs: News2Inputs) -> Interval:
     """The score of `inputs`, 0 to 20, as the interval of what it can be."""
@@ -146,32 +156,38 @@ def news2_arrays(
     low, high : ndarray of int16, shape (n,)
         As `Interval`.
     """
-    scale_1 = _points_array(_SPO2_SCALE_1, spo2_percent)
-    air = _points_array(_SPO2_SCALE_2_AIR, spo2_percent)
-    oxygen = _points_array(_SPO2_SCALE_2_OXYGEN, spo2_percent)
-    unknown = np.isnan(on_oxygen)
-    with_oxygen = on_oxygen == 1.0
-    low_2 = np.where(
-        unknown, np.minimum(air[0], oxygen[0]), np.where(with_oxygen, oxygen[0], air[0])
+    n = len(respiration_per_min)
+    low, high = np.zeros(n, dtype=np.int16), np.zeros(n, dtype=np.int16)
+    _RESPIRATION_TABLE.add(low, high, respiration_per_min)
+    _SYSTOLIC_TABLE.add(low, high, systolic_mmhg)
+    _PULSE_TABLE.add(low, high, pulse_per_min)
+    _TEMPERATURE_TABLE.add(low, high, temperature_celsius)
+    add_flags(low, high, on_oxygen, 2)
+    add_flags(low, high, impaired_consciousness, 3)
+    _SCALE_1_TABLE.add_where(low, high, spo2_percent, ~hypercapnic_target)
+    if hypercapnic_target.any():
+        _add_scale_2(low, high, spo2_percent, on_oxygen, hypercapnic_target)
+    return low, high
+
+
+def _add_scale_2(
+    low: NDArray[np.int16],
+    high: NDArray[np.int16],
+    spo2_percent: NDArray[np.floating],
+    on_oxygen: NDArray[np.floating],
+    chosen: NDArray[np.bool_],
+) -> None:
+    air_low, air_high = np.zeros_like(low), np.zeros_like(high)
+    oxygen_low, oxygen_high = np.zeros_like(low), np.zeros_like(high)
+    _SCALE_2_AIR_TABLE.add_where(air_low, air_high, spo2_percent, chosen)
+    _SCALE_2_OXYGEN_TABLE.add_where(oxygen_low, oxygen_high, spo2_percent, chosen)
+    known, with_oxygen = ~np.isnan(on_oxygen), on_oxygen == 1.0
+    low += np.where(
+        known, np.where(with_oxygen, oxygen_low, air_low), np.minimum(air_low, oxygen_low)
     )
-    high_2 = np.where(
-        unknown, np.maximum(air[1], oxygen[1]), np.where(with_oxygen, oxygen[1], air[1])
+    high += np.where(
+        known, np.where(with_oxygen, oxygen_high, air_high), np.maximum(air_high, oxygen_high)
     )
-    parts = [
-        _points_array(_RESPIRATION, respiration_per_min),
-        (
-            np.where(hypercapnic_target, low_2, scale_1[0]),
-            np.where(hypercapnic_target, high_2, scale_1[1]),
-        ),
-        _flags_array(on_oxygen, 2),
-        _points_array(_SYSTOLIC, systolic_mmhg),
-        _points_array(_PULSE, pulse_per_min),
-        _flags_array(impaired_consciousness, 3),
-        _points_array(_TEMPERATURE, temperature_celsius, decimals=1),
-    ]
-    low = np.sum([part[0] for part in parts], axis=0)
-    high = np.sum([part[1] for part in parts], axis=0)
-    return low.astype(np.int16), high.astype(np.int16)
 
 
 def _chart(value: float, decimals: int) -> float:
@@ -210,23 +226,3 @@ def _band(score: int, highest_part: int) -> Band:
     if score >= 5:
         return Band.MEDIUM
     return Band.SINGLE_RED if highest_part == 3 else Band.LOW
-
-
-def _points_array(
-    bands: _Bands, values: NDArray[np.floating], *, decimals: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    edges = np.array([highest for highest, _ in bands[:-1]])
-    points = np.array([points for _, points in bands])
-    missing = np.isnan(values)
-    scale = 10.0**decimals
-    scaled = np.asarray(values, dtype=np.float64) * scale
-    charted = np.floor(np.where(missing, 0.0, scaled) + 0.5 + 1e-9) / scale
-    found = points[np.searchsorted(edges, charted, side="left")]
-    return np.where(missing, points.min(), found), np.where(missing, points.max(), found)
-
-
-def _flags_array(
-    flags: NDArray[np.floating], points: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    low = np.where(flags == 1.0, points, 0)
-    return low, np.where(np.isnan(flags), points, low)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardstream.alerting.early_warning import (
@@ -125,6 +125,7 @@ _maybe = st.one_of(st.just(math.nan), st.floats(0, 300))
 _flag = st.sampled_from([True, False, None])
 
 
+@settings(deadline=None)  # the first call compiles
 @given(
     st.lists(
         st.tuples(_maybe, _maybe, _maybe, _maybe, st.floats(30, 43) | st.just(math.nan), _flag,
