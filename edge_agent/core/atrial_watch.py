@@ -36,7 +36,7 @@ class AtrialWatch:
         self._is_active = is_active
         self._detector = AfDetector()
         self._ecg: EcgTrack | None = None
-        self._start_ns = TimestampNs(0)
+        self._n_restarts = 0
         self._n_seen = 0
 
     def second(self, bed: Bed, now_ns: TimestampNs) -> Finding:
@@ -56,8 +56,8 @@ class AtrialWatch:
         )
 
     def _follow(self, ecg: EcgTrack) -> None:
-        if ecg is not self._ecg or ecg.start_ns != self._start_ns:
-            self._ecg, self._start_ns, self._n_seen = ecg, ecg.start_ns, 0
+        if ecg is not self._ecg or ecg.n_restarts != self._n_restarts:
+            self._ecg, self._n_restarts, self._n_seen = ecg, ecg.n_restarts, 0
             self._detector.restart(ecg.n_out / TARGET_RATE_HZ)
         first = max(self._n_seen, ecg.unbroken_from)
         self._n_seen = ecg.n_beats

@@ -79,6 +79,8 @@ class ChannelGroup:
         self.catch_up()
         if stretch.restart:
             self._restart(stretch)
+        elif stretch.stepped_ns:
+            self._move(stretch.stepped_ns)
         if self.ecg is None or not self._is_plain_ecg:
             samples = self._prepared([stretch])
             for begin in range(0, samples.shape[1], self._block):
@@ -104,6 +106,9 @@ class ChannelGroup:
         """
         if stretch.restart:
             self._restart(stretch)
+        elif stretch.stepped_ns:
+            self.catch_up()
+            self._move(stretch.stepped_ns)
         self._put_off.append(stretch)
         self._n_put_off += stretch.samples.shape[1]
         if self._n_put_off < self._n_until_quality:
@@ -140,6 +145,10 @@ class ChannelGroup:
         self.may_be_off = False
         for track in self.tracks:
             track.restart(stretch.start_time_ns)
+
+    def _move(self, by_ns: int) -> None:
+        for track in self.tracks:
+            track.move(by_ns)
 
     def _advance(self, samples: NDArray[np.float32]) -> None:
         for track, rows in self._parts:

@@ -33,15 +33,19 @@ class Stretch:
     start_time_ns : TimestampNs
         Of the first of them.
     restart : bool
-        They do not follow: a first stretch, a long gap, or a set clock. Kernels start anew.
+        They do not follow: a first stretch, a long gap, or a set clock with something lost.
+        Kernels start anew.
     clock_jumped : bool
-        The restart is due to a set clock.
+        The clock was set.
+    stepped_ns : int
+        By how much, where they follow nevertheless: every time given before moves with it.
     """
 
     samples: NDArray[np.float32]
     start_time_ns: TimestampNs
     restart: bool = False
     clock_jumped: bool = False
+    stepped_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -144,7 +148,9 @@ class GroupIntake:
             # Exact, where the stamp of one chunk would move the grid by its own jitter.
             return self._append(chunk, n_lost)
         deviation_ns = chunk.start_time_ns - self.end_time_ns
-        if deviation_ns < -CLOCK_JUMP_NS or (in_order and deviation_ns > CLOCK_JUMP_NS):
+        if in_order and abs(deviation_ns) > CLOCK_JUMP_NS:
+            return [self._step(chunk, deviation_ns)]
+        if deviation_ns < -CLOCK_JUMP_NS:
             return [self._restart(chunk, clock_jumped=True)]
         if deviation_ns > MAX_FILL_S * NS_PER_S:
             self.counts.samples_missing += round(deviation_ns * self.sampling_rate_hz / NS_PER_S)
@@ -181,13 +187,27 @@ class GroupIntake:
         self._move_on(samples.shape[1])
         return [Stretch(samples=samples, start_time_ns=start_ns)]
 
-    def _restart(self, chunk: WaveformChunk, *, clock_jumped: bool) -> Stretch:
-        self.counts.clock_jumps += clock_jumped
+    def _step(self, chunk: WaveformChunk, by_ns: int) -> Stretch:
+        # The numbering says that nothing was lost: it is the clock that moved, not the patient.
+        self.counts.clock_jumps += 1
+        self._anchor_at(chunk)
+        return Stretch(
+            samples=chunk.samples,
+            start_time_ns=chunk.start_time_ns,
+            clock_jumped=True,
+            stepped_ns=by_ns,
+        )
+
+    def _anchor_at(self, chunk: WaveformChunk) -> None:
         self._anchor_ns = chunk.start_time_ns
         self._n_since_anchor = 0
         self._move_on(chunk.samples.shape[1])
         self._last_number = chunk.sequence_number
         self._last_length = chunk.samples.shape[1]
+
+    def _restart(self, chunk: WaveformChunk, *, clock_jumped: bool) -> Stretch:
+        self.counts.clock_jumps += clock_jumped
+        self._anchor_at(chunk)
         return Stretch(
             samples=chunk.samples,
             start_time_ns=chunk.start_time_ns,

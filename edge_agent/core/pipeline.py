@@ -127,7 +127,7 @@ class BedPipeline:
         group = self._group_of(chunk)
         outputs: list[PipelineOutput] = []
         for stretch in group.intake.push(chunk):
-            if stretch.restart:
+            if stretch.restart or stretch.clock_jumped:
                 self._begin(group, stretch)
             if self._only_informs(group):
                 if group.put_off(stretch):
@@ -300,8 +300,10 @@ class BedPipeline:
         return group
 
     def _begin(self, group: ChannelGroup, stretch: Stretch) -> None:
-        if group.ecg is not None:
+        if group.ecg is not None and stretch.restart:
             self._memory.clear()
+        elif group.ecg is not None:
+            self._memory.move(stretch.stepped_ns)
         if stretch.clock_jumped:
             self._frames.restart(stretch.start_time_ns)
             self._now_ns = stretch.start_time_ns

@@ -217,6 +217,11 @@ class RhythmMemory:
         self._is_vf = False
         self._signs = None
 
+    def move(self, by_ns: int) -> None:
+        """The clock was set by `by_ns`; what was seen stands."""
+        for confirmation in (*self._short.values(), self._long):
+            confirmation.move(by_ns)
+
     def push(
         self, verdict: RhythmVerdict | None, manifest: ModelManifest | None, end_ns: TimestampNs
     ) -> None:

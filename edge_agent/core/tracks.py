@@ -46,11 +46,7 @@ class Track(ABC):
         self.labels = tuple(code_by_mdc(code).label for code in codes)
         self.quality = quality
         self._start_ns = TimestampNs(0)
-
-    @property
-    def start_ns(self) -> TimestampNs:
-        """Of the first sample since the last restart."""
-        return self._start_ns
+        self.n_restarts = 0
 
     @property
     def time_ns(self) -> TimestampNs:
@@ -74,6 +70,11 @@ class Track(ABC):
     def restart(self, start_time_ns: TimestampNs) -> None:
         """Forget the curve: the next sample is the first of a new one."""
         self._start_ns = start_time_ns
+        self.n_restarts += 1
+
+    def move(self, by_ns: int) -> None:
+        """The clock was set by `by_ns`; the curve goes on."""
+        self._start_ns = TimestampNs(self._start_ns + by_ns)
 
     @abstractmethod
     def advance(self, samples: NDArray[np.float32]) -> None:

@@ -44,6 +44,12 @@ class Confirmation:
         """End of the oldest hop that counts as a hit."""
         return next((time_ns for hit, time_ns in self._hops if hit), None)
 
+    def move(self, by_ns: int) -> None:
+        """The clock was set by `by_ns`: every time kept moves with it."""
+        moved = [(hit, TimestampNs(time_ns + by_ns)) for hit, time_ns in self._hops]
+        self._hops.clear()
+        self._hops.extend(moved)
+
     def clear(self) -> None:
         """Forget all hops."""
         self._hops.clear()

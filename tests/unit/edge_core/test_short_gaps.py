@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from fakes.bedside import LEAD_II, PLETH, chunks, ecg, later, merged, pulse, regular
 from numpy.typing import NDArray
 
 from edge_agent.core.ecg_track import EcgTrack
 from edge_agent.core.intake import GroupIntake
-from wardstream.contracts.timebase import NS_PER_MS, TimestampNs
+from wardstream.contracts.alert import Condition
+from wardstream.contracts.timebase import NS_PER_MS, NS_PER_S, TimestampNs
 from wardstream.contracts.units import Unit
 from wardstream.contracts.waveform import WaveformChunk
 
@@ -97,3 +99,28 @@ def test_what_was_lost_is_a_line_to_the_model_and_missing_where_it_is_long() -> 
     assert np.isfinite(window[300:349]).all()
     assert np.isnan(window[600:650]).any()
     assert np.isnan(curve[300:349]).all()  # what was delivered is not touched
+
+
+@pytest.mark.parametrize("jump_s", [-30.0, 1.5, 3600.0])
+@pytest.mark.parametrize("at_packet", [520, 560, 590])
+def test_a_clock_that_is_set_delays_no_alarm(make_bed, jump_s: float, at_packet: int) -> None:
+    # Beats stop at 20 s; the clock is set while the silence lasts; nothing is lost with it.
+    beats_s = [beat for beat in regular(75, 0.3, 60) if beat < 20]
+    sent = list(
+        merged(
+            chunks({LEAD_II: ecg(beats_s, 40)}),
+            chunks({PLETH: pulse(beats_s, 40)}, unit=Unit.ARBITRARY, rate_hz=125.0),
+        )
+    )
+    usual = make_bed(None)
+    usual.push(sent)
+    moved = make_bed(None)
+    moved.push(
+        chunk if chunk.sequence_number < at_packet else later(chunk, jump_s) for chunk in sent
+    )
+    (there,), (here,) = usual.events(Condition.ASYSTOLE), moved.events(Condition.ASYSTOLE)
+    assert here.event_time_ns - there.event_time_ns == pytest.approx(
+        jump_s * NS_PER_S, abs=0.05 * NS_PER_S
+    )
+    assert moved.pipeline.report.n_clock_jumps == 2  # each group has a clock of its own
+    assert moved.pipeline.report.n_samples_missing == 0
