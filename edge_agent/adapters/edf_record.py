@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_agent.adapters.optional import import_driver
-from edge_agent.adapters.playback_blocks import Block, ChannelGroup, RecordedNumeric
+from edge_agent.adapters.playback_blocks import Block, RecordedNumeric, RecordingReader, grouped
 from edge_agent.adapters.wfdb_names import Mapping, map_channel
 from edge_agent.core.ports import Quarantined, UnreadableSourceError
 from wardstream.contracts.errors import OutOfRangeError
@@ -57,7 +57,7 @@ class _Numeric:
     unit: Unit
 
 
-class EdfReader:
+class EdfReader(RecordingReader[_Curve]):
     """`FrameReader` of the EDF or EDF+C file at `path`.
 
     Labels are those of the EDF+ standard texts (``ECG II``, ``Resp chest``) or the names WFDB
@@ -70,46 +70,23 @@ class EdfReader:
         There is no such file, it is discontinuous (EDF+D), or nothing in it can be judged.
     """
 
+    scheme = "edf"
+
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         self._edf = self._open()
-        self._quarantined: list[Quarantined] = []
         self._curves: list[_Curve] = []
         self._numerics: list[_Numeric] = []
         self._sort_out()
-        if not self._curves:
-            reasons = "; ".join(f"{q.channel}: {q.reason}" for q in self._quarantined)
-            raise UnreadableSourceError(f"no signal of {path} can be judged: {reasons or 'none'}")
+        self._check_any(self._curves)
         record_s = float(self._edf.data_record_duration)
         frames_per_record = math.gcd(*(curve.per_record for curve in self._curves))
         self._frame_rate_hz = frames_per_record / record_s
         self._n_frames = int(self._edf.num_data_records) * frames_per_record
-        self._groups = self._group(frames_per_record)
-
-    @property
-    def description(self) -> str:
-        """``edf:`` and the file's name."""
-        return f"edf:{self._path.name}"
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Greatest common divisor of the signals' rates."""
-        return self._frame_rate_hz
-
-    @property
-    def n_frames(self) -> int | None:
-        """Length of the recording."""
-        return self._n_frames
-
-    @property
-    def groups(self) -> tuple[ChannelGroup, ...]:
-        """Delivered channels by rate and unit."""
-        return tuple(group for group, _ in self._groups)
-
-    @property
-    def quarantined(self) -> tuple[Quarantined, ...]:
-        """Signals whose name, unit or calibration cannot be taken."""
-        return tuple(self._quarantined)
+        self._groups = grouped(
+            (curve.mapping.code, curve.mapping.unit, curve.per_record // frames_per_record, curve)
+            for curve in self._curves
+        )
 
     def read(self, first: int, last: int) -> Block:
         """Frames `first` to `last` in the unit of each group."""
@@ -168,16 +145,6 @@ class EdfReader:
                 continue
             taken[mapping.code] = label
             self._curves.append(curve)
-
-    def _group(self, frames_per_record: int) -> list[tuple[ChannelGroup, list[_Curve]]]:
-        grouped: dict[tuple[Unit, int], list[_Curve]] = {}
-        for curve in self._curves:
-            key = (curve.mapping.unit, curve.per_record // frames_per_record)
-            grouped.setdefault(key, []).append(curve)
-        return [
-            (ChannelGroup(tuple(c.mapping.code for c in members), unit, per_frame), members)
-            for (unit, per_frame), members in grouped.items()
-        ]
 
     def _values(self, first: int, last: int) -> list[RecordedNumeric]:
         found: list[RecordedNumeric] = []

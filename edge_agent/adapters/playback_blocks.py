@@ -1,13 +1,16 @@
 """Frames of a recording, read ahead in blocks off the event loop."""
 
 import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from pathlib import Path
+from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.core.ports import Quarantined
+from edge_agent.core.ports import Quarantined, UnreadableSourceError
 from wardstream.contracts.units import Unit
 
 BLOCK_S: Final = 8.0
@@ -81,6 +84,80 @@ class FrameReader(Protocol):
             They cannot be read.
         """
         ...
+
+
+Channel = TypeVar("Channel")
+
+
+class RecordingReader(ABC, Generic[Channel]):
+    """What the readers of recordings have in common: a file, and channels by rate and unit.
+
+    Parameters
+    ----------
+    path : Path
+        Of the recording.
+    """
+
+    scheme: ClassVar[str]
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._frame_rate_hz = 0.0
+        self._n_frames = 0
+        self._quarantined: list[Quarantined] = []
+        self._groups: list[tuple[ChannelGroup, list[Channel]]] = []
+
+    @property
+    def description(self) -> str:
+        """Kind and name of the recording."""
+        return f"{self.scheme}:{self._path.name}"
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames a second."""
+        return self._frame_rate_hz
+
+    @property
+    def n_frames(self) -> int | None:
+        """Length of the recording."""
+        return self._n_frames
+
+    @property
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """Delivered channels by rate and unit."""
+        return tuple(group for group, _ in self._groups)
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """Channels that cannot be judged, with the reason."""
+        return tuple(self._quarantined)
+
+    @abstractmethod
+    def read(self, first: int, last: int) -> Block:
+        """Frames `first` to `last`."""
+
+    def _check_any(self, channels: Sequence[Channel]) -> None:
+        if not channels:
+            reasons = "; ".join(f"{q.channel}: {q.reason}" for q in self._quarantined)
+            raise UnreadableSourceError(
+                f"no channel of {self._path} can be judged: {reasons or 'it has none'}"
+            )
+
+
+def grouped(
+    channels: Iterable[tuple[str, Unit, int, Channel]],
+) -> list[tuple[ChannelGroup, list[Channel]]]:
+    """Groups of `channels`, each given as code, unit, samples a frame and itself."""
+    found: dict[tuple[Unit, int], list[tuple[str, Channel]]] = {}
+    for code, unit, per_frame, channel in channels:
+        found.setdefault((unit, per_frame), []).append((code, channel))
+    return [
+        (
+            ChannelGroup(tuple(code for code, _ in members), unit, per_frame),
+            [channel for _, channel in members],
+        )
+        for (unit, per_frame), members in found.items()
+    ]
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.adapters.playback_blocks import Block, ChannelGroup, RecordedNumeric
+from edge_agent.adapters.playback_blocks import Block, RecordedNumeric, RecordingReader, grouped
 from edge_agent.adapters.wfdb_names import Mapping, map_channel
 from edge_agent.core.ports import Quarantined, UnreadableSourceError
 from wardstream.contracts.errors import OutOfRangeError
@@ -44,7 +44,7 @@ class _Channel:
     samples_per_frame: int
 
 
-class WfdbReader:
+class WfdbReader(RecordingReader[_Channel]):
     """`FrameReader` of the WFDB record at `path` (without extension).
 
     Raises
@@ -53,45 +53,22 @@ class WfdbReader:
         There is no such record, or not one of its channels can be judged.
     """
 
+    scheme = "wfdb"
+
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         header = self._header()
         self._frame_rate_hz = float(header.fs)
         self._n_frames = int(header.sig_len or 0)
         if not self._frame_rate_hz > 0 or self._n_frames < 1:
             raise UnreadableSourceError(f"record {path} holds no samples")
-        self._quarantined: list[Quarantined] = []
-        self._channels = self._map(self._described(header))
-        if not self._channels:
-            reasons = "; ".join(f"{q.channel}: {q.reason}" for q in self._quarantined)
-            raise UnreadableSourceError(f"no channel of {path} can be judged: {reasons}")
-        self._groups = self._group()
+        channels = self._map(self._described(header))
+        self._check_any(channels)
+        self._groups = grouped(
+            (channel.mapping.code, channel.mapping.unit, channel.samples_per_frame, channel)
+            for channel in channels
+        )
         self._numerics = self._read_numerics()
-
-    @property
-    def description(self) -> str:
-        """``wfdb:`` and the record's name."""
-        return f"wfdb:{self._path.name}"
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """The record's frame rate."""
-        return self._frame_rate_hz
-
-    @property
-    def n_frames(self) -> int | None:
-        """Length of the record."""
-        return self._n_frames
-
-    @property
-    def groups(self) -> tuple[ChannelGroup, ...]:
-        """Delivered channels by rate and unit."""
-        return tuple(group for group, _ in self._groups)
-
-    @property
-    def quarantined(self) -> tuple[Quarantined, ...]:
-        """Channels whose name or unit the look-up does not have."""
-        return tuple(self._quarantined)
 
     def read(self, first: int, last: int) -> Block:
         """Frames `first` to `last`, in physical units, missing samples NaN."""
@@ -175,16 +152,6 @@ class WfdbReader:
             taken[mapping.code] = name
             channels.append(_Channel(name, mapping, per_frame))
         return channels
-
-    def _group(self) -> list[tuple[ChannelGroup, list[_Channel]]]:
-        grouped: dict[tuple[Unit, int], list[_Channel]] = {}
-        for channel in self._channels:
-            key = (channel.mapping.unit, channel.samples_per_frame)
-            grouped.setdefault(key, []).append(channel)
-        return [
-            (ChannelGroup(tuple(c.mapping.code for c in members), unit, per_frame), members)
-            for (unit, per_frame), members in grouped.items()
-        ]
 
     def _read_numerics(self) -> list[RecordedNumeric]:
         path = self._path.with_name(f"{self._path.name}_numerics.csv")

@@ -1,12 +1,11 @@
 """Showing alerts at the bed: a log line at once, the site's own command beside it."""
 
-import asyncio
 import logging
-import threading
 from collections import deque
 from typing import Final, Self
 
 from edge_agent.core.ports import AlertHook, Measurements
+from edge_agent.services.own_thread import OwnThread
 from wardstream.contracts.alert import AlertEvent, Transition
 
 logger = logging.getLogger(__name__)
@@ -17,7 +16,7 @@ HOOK_CAPACITY: Final = 64
 _QUIET: Final = frozenset({Transition.CLEARED, Transition.ENDED, Transition.ACKNOWLEDGED})
 
 
-class Annunciator:
+class Annunciator(OwnThread):
     """Shows every alert event; `announce` never waits for anyone.
 
     Parameters
@@ -28,15 +27,11 @@ class Annunciator:
         Counters.
     """
 
-    name = "annunciator"
-
     def __init__(self, hook: AlertHook | None, measurements: Measurements) -> None:
+        super().__init__("annunciator", "runs alert hooks")
         self._hook = hook
         self._measurements = measurements
         self._waiting: deque[AlertEvent] = deque()
-        self._changed = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run_hooks, name="alert hooks", daemon=True)
 
     def announce(self, event: AlertEvent) -> None:
         """Show `event` now."""
@@ -59,25 +54,10 @@ class Annunciator:
             self._changed.notify()
 
     async def __aenter__(self) -> Self:
-        if self._hook is not None:
-            self._thread.start()
-        return self
+        # Without a hook there is nothing to wait for.
+        return self if self._hook is None else await super().__aenter__()
 
-    async def __aexit__(self, *_: object) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, 6.0)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Watch over the hook thread until `stop`."""
-        while not stop.is_set():
-            if self._hook is not None and not self._thread.is_alive():
-                raise RuntimeError("the thread that runs alert hooks has died")
-            await asyncio.sleep(0.5)
-
-    def _run_hooks(self) -> None:
+    def _work(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closing)

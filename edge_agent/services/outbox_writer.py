@@ -1,16 +1,15 @@
 """The thread between judgement and disk: it may wait, judgement may not."""
 
-import asyncio
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Self
+from typing import Final
 
 from edge_agent.core.outbox_port import Outbox, StorageError
 from edge_agent.core.ports import Measurements, Output
 from edge_agent.core.retention import PendingWrites, Taken
+from edge_agent.services.own_thread import OwnThread
 from wardstream.contracts.alert import AlertEvent
 from wardstream.contracts.codec import encode
 
@@ -18,10 +17,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S: Final = 0.2
 LAST_RETRY_S: Final = 5.0
-CLOSE_S: Final = 5.0
 
 
-class OutboxWriter:
+class OutboxWriter(OwnThread):
     """Stores outputs in the order of their numbers, alerts before anything else.
 
     A disk that refuses is tried again with growing, jittered pauses; meanwhile outputs wait
@@ -37,20 +35,16 @@ class OutboxWriter:
         Counters.
     """
 
-    name = "outbox"
-
     def __init__(
         self, outbox: Outbox, on_stored: Callable[[], None], measurements: Measurements
     ) -> None:
+        super().__init__("outbox", "writes the outbox")
         self._outbox = outbox
         self._on_stored = on_stored
         self._measurements = measurements
         self._pending = PendingWrites()
         self._accepts: dict[str, Callable[[], None]] = {}
-        self._changed = threading.Condition()
-        self._closing = False
         self._failing = False
-        self._thread = threading.Thread(target=self._write_all, name="outbox writer", daemon=True)
 
     def submit(
         self,
@@ -85,28 +79,14 @@ class OutboxWriter:
         with self._changed:
             return self._pending.alerts
 
-    async def __aenter__(self) -> Self:
-        self._thread.start()
-        return self
-
     async def __aexit__(self, *_: object) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        await asyncio.to_thread(self._thread.join, CLOSE_S)
+        await super().__aexit__()
         if self._thread.is_alive():
             logger.error("the disk did not take the last %d bytes", self._pending.n_bytes)
         else:
             self._outbox.close()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Watch over the writer until `stop`."""
-        while not stop.is_set():
-            if not self._thread.is_alive():
-                raise RuntimeError("the thread that writes the outbox has died")
-            await asyncio.sleep(0.5)
-
-    def _write_all(self) -> None:
+    def _work(self) -> None:
         pause_s = FIRST_RETRY_S
         while True:
             with self._changed:

@@ -1,14 +1,13 @@
 """The thread that keeps the curves on the device's disk; judgement never waits for it."""
 
-import asyncio
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from edge_agent.core.outbox_port import StorageError
 from edge_agent.core.ports import Measurements
+from edge_agent.services.own_thread import OwnThread
 from wardstream.contracts.waveform import WaveformChunk
 
 logger = logging.getLogger(__name__)
@@ -17,7 +16,6 @@ CAPACITY: Final = 6000
 """Chunks that may wait: a minute of four groups at 40 ms."""
 
 _PATIENCE_S: Final = 1.0
-CLOSE_S: Final = 5.0
 
 
 class Ring(Protocol):
@@ -36,7 +34,7 @@ class Ring(Protocol):
         ...
 
 
-class WaveformKeeper:
+class WaveformKeeper(OwnThread):
     """Keeps every chunk in the ring; when the disk is too slow, the oldest that wait are lost.
 
     Parameters
@@ -47,17 +45,13 @@ class WaveformKeeper:
         Counters.
     """
 
-    name = "waveform ring"
-
     def __init__(self, ring: Ring, measurements: Measurements) -> None:
+        super().__init__("waveform ring", "keeps the curves")
         self._ring = ring
         self._measurements = measurements
         self._waiting: deque[WaveformChunk] = deque()
-        self._changed = threading.Condition()
         self._flush_asked = False
-        self._closing = False
         self._failing = False
-        self._thread = threading.Thread(target=self._keep_all, name="waveform ring", daemon=True)
 
     @property
     def failing(self) -> bool:
@@ -80,24 +74,7 @@ class WaveformKeeper:
             self._flush_asked = True
             self._changed.notify()
 
-    async def __aenter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        await asyncio.to_thread(self._thread.join, CLOSE_S)
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Watch over the thread until `stop`."""
-        while not stop.is_set():
-            if not self._thread.is_alive():
-                raise RuntimeError("the thread that keeps the curves has died")
-            await asyncio.sleep(0.5)
-
-    def _keep_all(self) -> None:
+    def _work(self) -> None:
         while True:
             with self._changed:
                 if not (self._waiting or self._flush_asked or self._closing):
