@@ -179,6 +179,8 @@ def _worker_services(
         frames_days=settings.keep_frames_days,
         rollups_days=settings.keep_rollups_days,
         letters_days=settings.keep_letters_days,
+        fine_rollups_days=settings.keep_fine_rollups_days,
+        compress_after_days=settings.compress_after_days,
     )
     return [
         faust_worker,

@@ -41,8 +41,10 @@ class StreamSettings(BaseSettings):
         Most MQTT messages of one turn of the bridge.
     take_records, take_within_ms : int
         Most Kafka records of one database transaction, and how long the first one waits.
-    keep_frames_days, keep_rollups_days, keep_letters_days : int
-        Retention.
+    keep_frames_days, keep_fine_rollups_days, keep_rollups_days, keep_letters_days : int
+        Retention of frames, of roll-ups of 10 s, of longer ones, of dead letters.
+    compress_after_days : int
+        Age at which frames are compressed, where the server's licence has compression.
     rollup_after_s : int
         How long after its last mark a minute is rolled up; above 30.
     grace_s : float
@@ -70,8 +72,10 @@ class StreamSettings(BaseSettings):
     take_records: Annotated[int, Field(ge=1, le=4096)] = 128
     take_within_ms: Annotated[int, Field(ge=5, le=1000)] = 20
     keep_frames_days: Annotated[int, Field(ge=1)] = 30
+    keep_fine_rollups_days: Annotated[int, Field(ge=1)] = 90
     keep_rollups_days: Annotated[int, Field(ge=1)] = 400
     keep_letters_days: Annotated[int, Field(ge=1)] = 90
+    compress_after_days: Annotated[int, Field(ge=1)] = 7
     rollup_after_s: Annotated[int, Field(gt=30)] = 60
     grace_s: Annotated[float, Field(gt=0, le=60)] = 8.0
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0

@@ -4,7 +4,8 @@ A migration is ``migrations/NNNN_name.sql`` and runs on every server. Where serv
 asks ``store_tier()``, or a migration comes as ``NNNN_name.timescale.sql`` and
 ``NNNN_name.plain.sql``, of which the one that fits is run (after ``NNNN_name.sql`` if there is
 one too). Time series are made with ``CALL make_time_series('table')``, which picks the physical
-form. Each file runs in its own transaction; an advisory lock keeps two runners apart; a file
+form. Each file runs in its own transaction, in order of number; one that came late into a gap of
+the numbers runs when it is there; an advisory lock keeps two runners apart; a file
 that changed after it was applied is refused, for the database no longer says what the file does.
 """
 
@@ -135,6 +136,7 @@ def migrate(url: str, migrations: Sequence[Migration] | None = None) -> Migratio
         applied = [m for m in fitting if m.name not in before]
         for migration in applied:
             _apply(connection, migration)
+        _compute_backfill(connection)
         return _report(connection, applied, len(fitting) - len(applied))
 
 
@@ -170,6 +172,20 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
             "INSERT INTO schema_migration (name, checksum) VALUES (%s, %s)",
             (migration.name, migration.checksum),
         )
+
+
+def _compute_backfill(connection: psycopg.Connection[Any]) -> None:
+    # Continuous aggregates over frames that were there before them: no transaction may hold this.
+    row = connection.execute("SELECT to_regclass('rollup_backfill') IS NOT NULL").fetchone()
+    if row is None or not row[0]:
+        return
+    todo = connection.execute("SELECT relation, from_time, until_time FROM rollup_backfill")
+    for relation, from_time, until_time in todo.fetchall():
+        connection.execute(
+            "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamptz, %s::timestamptz)",
+            (relation, from_time, until_time),
+        )
+        connection.execute("DELETE FROM rollup_backfill WHERE relation = %s", (relation,))
 
 
 def _timescale_version(connection: psycopg.Connection[Any]) -> str:

@@ -17,7 +17,13 @@ from stream_processors.adapters.store import MARK_VALIDITY_S, Store
 from stream_processors.core.context import ContextTable, JoinedContext
 from stream_processors.core.news2 import VITAL_FEATURES, news2_intervals, vitals_of_columns
 from stream_processors.core.ports import ContextChanges
-from wardstream.contracts.storage import ROLLUP_BUCKET_S, ROLLUP_FEATURES
+from wardstream.contracts.storage import (
+    ROLLUP_BUCKET_S,
+    ROLLUP_FEATURES,
+    ROLLUP_LEVELS,
+    RollupLevel,
+    Table,
+)
 from wardstream.contracts.timebase import TimestampNs, to_datetime
 
 _PAGE_ROWS: Final = 5_000
@@ -26,11 +32,17 @@ _BUCKETS_A_TURN: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long what is kept, in days."""
+    """How long what is kept, in days; compression only where the server has it."""
 
     frames_days: int
     rollups_days: int
     letters_days: int
+    fine_rollups_days: int = 90
+    compress_after_days: int = 7
+
+
+_FINE: Final = ROLLUP_LEVELS[:2]
+_LONG: Final = ROLLUP_LEVELS[2]
 
 
 def _array_of(template: LiteralString) -> sql.Composed:
@@ -38,31 +50,40 @@ def _array_of(template: LiteralString) -> sql.Composed:
     return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(parts))
 
 
+_ARRAYS: Final = {
+    "minimum": _array_of("min(f.{})"),
+    "mean": _array_of("avg(f.{})::real"),
+    "maximum": _array_of("max(f.{})"),
+    "n_values": _array_of("count(f.{})::smallint"),
+}
 _CLAIM: Final = sql.SQL(
-    "DELETE FROM rollup_due WHERE (device_id, time) IN (SELECT device_id, time FROM rollup_due"
+    "DELETE FROM {table} WHERE (device_id, time) IN (SELECT device_id, time FROM {table}"
     " WHERE marked_time < now() - make_interval(secs => %s) ORDER BY time LIMIT %s"
     " FOR UPDATE SKIP LOCKED) RETURNING device_id, time"
 )
 _FORGET: Final = sql.SQL(
-    "DELETE FROM feature_rollup r USING unnest(%(devices)s::text[], %(times)s::timestamptz[])"
-    " AS due(device_id, time) WHERE r.device_id = due.device_id AND r.time = due.time"
+    "DELETE FROM {} r USING unnest(%(devices)s::text[], %(times)s::timestamptz[])"
+    " AS due(device_id, time) WHERE r.device_id = due.device_id"
+    " AND r.time >= due.time AND r.time < due.time + %(reach)s"
     " AND r.time >= %(first)s AND r.time < %(end)s"
 )
 _ROLL_UP: Final = sql.SQL(
-    "INSERT INTO feature_rollup (device_id, time, bed_id, pseudonym, n_frames,"
+    "INSERT INTO {table} (device_id, time, bed_id, pseudonym, n_frames,"
     " minimum, mean, maximum, n_values, news2_low, news2_high)"
-    " SELECT due.device_id, due.time, coalesce(f.bed_id, ''), coalesce(f.pseudonym, ''),"
-    " count(*), {}, {}, {}, {}, max(f.news2_low), max(f.news2_high)"
+    " SELECT due.device_id, date_bin(%(bucket)s, f.time, to_timestamp(0)),"
+    " coalesce(f.bed_id, ''), coalesce(f.pseudonym, ''),"
+    " count(*), {minimum}, {mean}, {maximum}, {n_values}, max(f.news2_low), max(f.news2_high)"
     " FROM unnest(%(devices)s::text[], %(times)s::timestamptz[]) AS due(device_id, time)"
     " JOIN feature_frame f ON f.device_id = due.device_id"
-    " AND f.time >= due.time AND f.time < due.time + %(bucket)s"
+    " AND f.time >= due.time AND f.time < due.time + %(reach)s"
     " WHERE f.time >= %(first)s AND f.time < %(end)s"
     " GROUP BY 1, 2, 3, 4"
-).format(
-    _array_of("min(f.{})"),
-    _array_of("avg(f.{})::real"),
-    _array_of("max(f.{})"),
-    _array_of("count(f.{})::smallint"),
+)
+_MARK_LONG: Final = sql.SQL(
+    "INSERT INTO rollup_due_15m (device_id, time)"
+    " SELECT DISTINCT device_id, date_bin(%s, time, to_timestamp(0))"
+    " FROM unnest(%s::text[], %s::timestamptz[]) AS due(device_id, time)"
+    " ORDER BY 1, 2 ON CONFLICT DO NOTHING"
 )
 _AFFECTED: Final = sql.SQL(
     "SELECT f.device_id, f.boot_id::text, f.sequence_number, f.time, f.start_time_ns,"
@@ -79,6 +100,7 @@ _UPDATE: Final = sql.SQL(
 )
 _MARK: Final = sql.SQL(
     "INSERT INTO rollup_due (device_id, time) SELECT * FROM unnest(%s::text[], %s::timestamptz[])"
+    " WHERE NOT rolls_up_by_itself()"
     " ON CONFLICT (device_id, time) DO UPDATE SET marked_time = excluded.marked_time"
 )
 
@@ -95,32 +117,49 @@ class StoreHousekeeper:
     rollup_after_s : float
         Age of a mark at which its bucket is rolled up; above `MARK_VALIDITY_S`, so that no
         writer still relies on the mark.
+    long_rollup_after_s : float
+        Age of the first word of a change at which a bucket of 15 min is rolled up again.
     """
 
     def __init__(
-        self, store: Store, retention: Retention, rollup_after_s: float = 2 * MARK_VALIDITY_S
+        self,
+        store: Store,
+        retention: Retention,
+        rollup_after_s: float = 2 * MARK_VALIDITY_S,
+        long_rollup_after_s: float = _LONG.bucket_s,
     ) -> None:
         self._store = store
         self._retention = retention
         self._rollup_after_s = rollup_after_s
+        self._long_rollup_after_s = long_rollup_after_s
 
     async def roll_up(self) -> int:
-        """Recompute due roll-ups from the frames; returns how many buckets."""
+        """Recompute due roll-ups from the frames; returns how many buckets were due.
+
+        Where the server keeps continuous aggregates nothing is ever due.
+        """
+        return await self._roll_up_minutes() + await self._roll_up_long()
+
+    async def _roll_up_minutes(self) -> int:
         async with self._store.connection() as connection:
-            cursor = await connection.execute(_CLAIM, (self._rollup_after_s, _BUCKETS_A_TURN))
-            due: list[tuple[str, datetime]] = await cursor.fetchall()
-            if not due:
-                return 0
-            bucket = timedelta(seconds=ROLLUP_BUCKET_S)
-            parameters = {
-                "devices": [device_id for device_id, _ in due],
-                "times": [start for _, start in due],
-                "first": min(start for _, start in due),
-                "end": max(start for _, start in due) + bucket,
-                "bucket": bucket,
-            }
-            await connection.execute(_FORGET, parameters)
-            await connection.execute(_ROLL_UP, parameters)
+            due = await _claim(connection, Table.ROLLUP_DUE, self._rollup_after_s)
+            if due:
+                await _recompute(connection, due, timedelta(seconds=ROLLUP_BUCKET_S), _FINE)
+                await connection.execute(
+                    _MARK_LONG,
+                    (
+                        timedelta(seconds=_LONG.bucket_s),
+                        [device_id for device_id, _ in due],
+                        [start for _, start in due],
+                    ),
+                )
+            return len(due)
+
+    async def _roll_up_long(self) -> int:
+        async with self._store.connection() as connection:
+            due = await _claim(connection, Table.ROLLUP_DUE_15M, self._long_rollup_after_s)
+            if due:
+                await _recompute(connection, due, timedelta(seconds=_LONG.bucket_s), (_LONG,))
             return len(due)
 
     async def restate(self, table: ContextTable) -> int | None:
@@ -149,12 +188,14 @@ class StoreHousekeeper:
         async with self._store.connection() as connection:
             await connection.execute(
                 "SELECT maintain_store(%s, make_interval(days => %s), make_interval(days => %s),"
-                " make_interval(days => %s))",
+                " make_interval(days => %s), make_interval(days => %s), make_interval(days => %s))",
                 (
                     to_datetime(TimestampNs(now_ns)).astimezone(UTC),
                     days.frames_days,
                     days.rollups_days,
                     days.letters_days,
+                    days.fine_rollups_days,
+                    days.compress_after_days,
                 ),
             )
 
@@ -162,6 +203,10 @@ class StoreHousekeeper:
         self, connection: AsyncConnection[Any], table: ContextTable, reach: dict[str, Any]
     ) -> int:
         n_changed = 0
+        # Rows may lie compressed; how many may be touched at once is bounded there by default.
+        await connection.execute(
+            "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"
+        )
         async with connection.cursor(name="affected_frames") as reader:
             await reader.execute(_AFFECTED, reach)
             while page := await reader.fetchmany(_PAGE_ROWS):
@@ -173,6 +218,34 @@ class StoreHousekeeper:
                 await _update(connection, changed)
                 n_changed += len(changed)
         return n_changed
+
+
+async def _claim(
+    connection: AsyncConnection[Any], table: Table, after_s: float
+) -> list[tuple[str, datetime]]:
+    statement = _CLAIM.format(table=sql.Identifier(table))
+    cursor = await connection.execute(statement, (after_s, _BUCKETS_A_TURN))
+    return await cursor.fetchall()
+
+
+async def _recompute(
+    connection: AsyncConnection[Any],
+    due: Sequence[tuple[str, datetime]],
+    reach: timedelta,
+    levels: Sequence[RollupLevel],
+) -> None:
+    parameters: dict[str, Any] = {
+        "devices": [device_id for device_id, _ in due],
+        "times": [start for _, start in due],
+        "first": min(start for _, start in due),
+        "end": max(start for _, start in due) + reach,
+        "reach": reach,
+    }
+    for level in levels:
+        table = sql.Identifier(level.table)
+        parameters["bucket"] = timedelta(seconds=level.bucket_s)
+        await connection.execute(_FORGET.format(table), parameters)
+        await connection.execute(_ROLL_UP.format(table=table, **_ARRAYS), parameters)
 
 
 def _follow(table: ContextTable, changes: ContextChanges) -> None:

@@ -23,7 +23,7 @@ from stream_processors.core.positions import Run, multirange_text
 from wardstream.contracts.errors import TransientError
 from wardstream.contracts.identity import Lane, StreamKey
 from wardstream.contracts.record import RecordEvent
-from wardstream.contracts.storage import FRAME_COPY_COLUMNS, Table
+from wardstream.contracts.storage import FRAME_COPY_COLUMNS, ROLLUP_LEVELS, Table
 from wardstream.contracts.timebase import TimestampNs, to_datetime
 from wardstream.contracts.topics import DeadLetter
 
@@ -34,10 +34,19 @@ _STAGE: Final = sql.SQL(
     "CREATE TEMP TABLE IF NOT EXISTS incoming_frame ON COMMIT DELETE ROWS"
     " AS SELECT {} FROM {} WITH NO DATA"
 ).format(_COLUMNS, sql.Identifier(Table.FEATURE_FRAME))
-_COPY: Final = sql.SQL("COPY incoming_frame ({}) FROM STDIN (FORMAT BINARY)").format(_COLUMNS)
+_COPY_TO_STAGE: Final = sql.SQL("COPY incoming_frame ({}) FROM STDIN (FORMAT BINARY)").format(
+    _COLUMNS
+)
+_COPY: Final = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+    sql.Identifier(Table.FEATURE_FRAME), _COLUMNS
+)
 _INSERT: Final = sql.SQL(
     "INSERT INTO {} ({}) SELECT {} FROM incoming_frame ON CONFLICT DO NOTHING"
 ).format(sql.Identifier(Table.FEATURE_FRAME), _COLUMNS, _COLUMNS)
+
+_STAGED_AFTER_REPEAT: Final = 50
+"""Batches that go by way of a table of the session after one held a frame already stored: repeats
+come in runs, as a bed or a broker sends again, and a refused COPY is work for nothing."""
 
 MARK_VALIDITY_S: Final = 30
 """For so long a worker may rely on a mark it made: no one rolls it up before."""
@@ -48,6 +57,12 @@ async def translated() -> AsyncGenerator[None]:
     """psycopg's "away for now" as our `TransientError`; a wrong statement stays a defect."""
     try:
         yield
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise TransientError(
+            f"database takes no writes ({error}): a standby, or default_transaction_read_only is on"
+        ) from error
+    except psycopg.errors.DiskFull as error:
+        raise TransientError(f"database has no disk space left, free some: {error}") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise TransientError(f"database: {error}") from error
 
@@ -56,6 +71,7 @@ class Store:
     """A small pool of connections; everything else of this package borrows from it."""
 
     def __init__(self, url: str, *, application_name: str, max_connections: int = 4) -> None:
+        self._n_staged_ahead = 0
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             url,
             min_size=1,
@@ -99,13 +115,13 @@ class Store:
     async def unit(self) -> AsyncGenerator["Unit"]:
         """A transaction of frames and what belongs to them: see `ports.FrameStore`."""
         async with self.connection() as connection:
-            yield Unit(connection)
+            yield Unit(connection, self)
 
     async def ensure_chunks(self, first_ns: int, last_ns: int) -> None:
         """Make the partitions that stretch of event time needs, in a transaction of its own."""
         stretch = (to_datetime(TimestampNs(first_ns)), to_datetime(TimestampNs(last_ns)))
         async with self.connection() as connection:
-            for table in (Table.FEATURE_FRAME, Table.FEATURE_ROLLUP):
+            for table in (Table.FEATURE_FRAME, *(level.table for level in ROLLUP_LEVELS)):
                 await connection.execute("SELECT ensure_chunks(%s, %s, %s)", (table, *stretch))
 
     async def keep_device_bed(self, device_bed: DeviceBed) -> bool:
@@ -140,10 +156,19 @@ class Store:
         """Whether the schema is there."""
         async with self.connection() as connection:
             cursor = await connection.execute(
-                "SELECT to_regclass(%s) IS NOT NULL", (Table.RESTATEMENT_DUE,)
+                "SELECT to_regclass(%s) IS NOT NULL", (Table.KEPT_SERIES,)
             )
             row = await cursor.fetchone()
             return row is not None and bool(row[0])
+
+    def expects_repeats(self) -> bool:
+        """Whether the next batch is better checked before it is inserted; counts down."""
+        self._n_staged_ahead = max(0, self._n_staged_ahead - 1)
+        return self._n_staged_ahead > 0
+
+    def note_repeat(self) -> None:
+        """A batch held frames that are stored already."""
+        self._n_staged_ahead = _STAGED_AFTER_REPEAT
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:
@@ -157,19 +182,29 @@ async def _configure(connection: AsyncConnection[Any]) -> None:
 class Unit:
     """One transaction: see `ports.StoreUnit`."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], store: Store) -> None:
         self._connection = connection
+        self._store = store
 
     async def context_changes(self, since: int) -> ContextChanges:
         """What changed after version `since`; the version row stays locked shared."""
         return await read_context_changes(self._connection, since)
 
     async def write_frames(self, frames: JoinedFrames) -> int:
-        """COPY into a table of this session, then insert what is new."""
-        await self._connection.execute(_STAGE)
+        """COPY; if some are stored already, COPY beside and insert what is new."""
+        rows = copy_rows(frames)
         cursor = self._connection.cursor()
-        async with cursor.copy(_COPY) as copy:
-            await copy.write(copy_rows(frames))
+        if not self._store.expects_repeats():
+            try:
+                async with self._connection.transaction(), cursor.copy(_COPY) as copy:
+                    await copy.write(rows)
+            except psycopg.errors.UniqueViolation:
+                self._store.note_repeat()
+            else:
+                return cursor.rowcount
+        await self._connection.execute(_STAGE)
+        async with cursor.copy(_COPY_TO_STAGE) as copy:
+            await copy.write(rows)
         await cursor.execute(_INSERT)
         return cursor.rowcount
 
@@ -214,13 +249,13 @@ class Unit:
         )
 
     async def mark_rollups(self, buckets: Sequence[tuple[str, int]]) -> None:
-        """Mark buckets; a mark that is there is made young again."""
+        """Mark buckets; a mark that is there is made young again. Aggregates need none."""
         if not buckets:
             return
         ordered = sorted(buckets)  # one order in every worker: no deadlock
         await self._connection.execute(
             "INSERT INTO rollup_due (device_id, time)"
-            " SELECT * FROM unnest(%s::text[], %s::timestamptz[])"
+            " SELECT * FROM unnest(%s::text[], %s::timestamptz[]) WHERE NOT rolls_up_by_itself()"
             " ON CONFLICT (device_id, time) DO UPDATE SET marked_time = excluded.marked_time",
             (
                 [device_id for device_id, _ in ordered],

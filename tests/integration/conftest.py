@@ -4,6 +4,7 @@ Every server object can be killed and started again on the same port and data:
 ``server.kill()``, ``server.start()``, ``server.pause()``, ``server.resume()``.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import LiteralString
+from typing import Final, LiteralString
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -84,14 +86,39 @@ def postgres_plain_url(postgres_plain: PostgresServer) -> str:
     return postgres_plain.url()
 
 
-@pytest.fixture(params=["timescale", "plain"])
-def postgres(request: pytest.FixtureRequest) -> PostgresServer:
-    """The session's PostgreSQL, once with TimescaleDB and once plain. Do not kill it."""
+class GivenServer:
+    """A running PostgreSQL that this test run did not start: ``WARDSTREAM_TEST_TIMESCALE_URL``.
+
+    Its role must be allowed to create databases and, in them, the extension timescaledb.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def url(self, database: str | None = None) -> str:
+        """Address of `database`, or of the one that was given."""
+        if database in (None, "postgres"):
+            return self._url
+        return urlsplit(self._url)._replace(path=f"/{database}").geturl()
+
+
+GIVEN_TIMESCALE_URL: Final = os.environ.get("WARDSTREAM_TEST_TIMESCALE_URL", "")
+
+
+@pytest.fixture(scope="session")
+def postgres_given() -> GivenServer:
+    """The server of ``WARDSTREAM_TEST_TIMESCALE_URL``."""
+    return GivenServer(GIVEN_TIMESCALE_URL)
+
+
+@pytest.fixture(params=["timescale", "plain", *(["given"] if GIVEN_TIMESCALE_URL else [])])
+def postgres(request: pytest.FixtureRequest) -> PostgresServer | GivenServer:
+    """The session's PostgreSQL: with TimescaleDB, plain, and the one given. Do not kill it."""
     return request.getfixturevalue(f"postgres_{request.param}")
 
 
 @pytest.fixture
-def empty_database_url(postgres: PostgresServer) -> Iterator[str]:
+def empty_database_url(postgres: PostgresServer | GivenServer) -> Iterator[str]:
     """Address of a database of this test alone, without tables, on either kind of server."""
     name = f"test_{uuid4().hex[:12]}"
     _administer(postgres, "CREATE DATABASE {}", name)
@@ -134,7 +161,7 @@ def migrate(url: str) -> None:
         pytest.fail(f"migrations failed ({done.returncode}):\n{done.stdout}{done.stderr}")
 
 
-def _administer(server: PostgresServer, statement: LiteralString, name: str) -> None:
+def _administer(server: PostgresServer | GivenServer, statement: LiteralString, name: str) -> None:
     with psycopg.connect(server.url("postgres"), autocommit=True) as link:
         link.execute(sql.SQL(statement).format(sql.Identifier(name)))
 

@@ -28,6 +28,10 @@ class Table(StrEnum):
     CONTEXT_VERSION = "context_version"
     RESTATEMENT_DUE = "restatement_due"
     ROLLUP_DUE = "rollup_due"
+    FEATURE_ROLLUP_10S = "feature_rollup_10s"
+    FEATURE_ROLLUP_15M = "feature_rollup_15m"
+    ROLLUP_DUE_15M = "rollup_due_15m"
+    KEPT_SERIES = "kept_series"
     # cloud_api (0002)
     DEVICE = "device"
     DEVICE_BOOT = "device_boot"
@@ -43,6 +47,8 @@ class Table(StrEnum):
     # cloud_api (0003)
     PERSON_ORDER = "person_order"
     ESCALATION = "escalation"
+    # written by a trigger on `device` (0004)
+    DEVICE_CHANGE = "device_change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,34 @@ FRAME_COPY_COLUMNS: Final = (
 """Columns of ``feature_frame`` in COPY order; the server adds ``stored_time``."""
 
 ROLLUP_FEATURES: Final = BEDSIDE_V1.names
-"""Meaning of the elements of ``feature_rollup``'s arrays ``minimum mean maximum n_values``."""
+"""Meaning of the elements of a roll-up's arrays ``minimum mean maximum n_values``."""
 
 ROLLUP_BUCKET_S: Final = 60
-"""Length of a roll-up bucket; ``feature_rollup.time`` is its start."""
+"""Length of the buckets that are marked when frames come; ``feature_rollup.time`` is the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollupLevel:
+    """Roll-ups of one length of bucket.
+
+    Attributes
+    ----------
+    table : Table
+        Where they are read: a table, or a view on a continuous aggregate.
+    bucket_s : int
+        Length in s; buckets begin at multiples of it since the epoch.
+    """
+
+    table: Table
+    bucket_s: int
+
+
+ROLLUP_LEVELS: Final = (
+    RollupLevel(Table.FEATURE_ROLLUP_10S, 10),
+    RollupLevel(Table.FEATURE_ROLLUP, ROLLUP_BUCKET_S),
+    RollupLevel(Table.FEATURE_ROLLUP_15M, 900),
+)
+"""From fine to coarse."""
 
 
 def rollup_position(feature: str) -> int:
