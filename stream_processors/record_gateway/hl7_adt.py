@@ -3,8 +3,10 @@
 from datetime import date
 from typing import Any, Final
 
+from stream_processors.core.intake import Intake, Refusal, Statement, identity
 from stream_processors.core.observation import PatientFacts
 from stream_processors.core.occupancy import Movement, MovementKind
+from stream_processors.record_gateway.conventions import Conventions
 from stream_processors.record_gateway.hl7_text import (
     REQUIRED_FIELD,
     UNKNOWN_KEY,
@@ -15,13 +17,6 @@ from stream_processors.record_gateway.hl7_text import (
     n_repetitions,
     parse_time,
     repetition_text,
-)
-from stream_processors.record_gateway.intake import (
-    Conventions,
-    Intake,
-    Refusal,
-    Statement,
-    identity,
 )
 from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.record import Problem

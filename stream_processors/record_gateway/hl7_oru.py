@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from stream_processors.core.intake import Intake, Refusal, Statement, identity
+from stream_processors.record_gateway.conventions import Conventions, strict_number
 from stream_processors.record_gateway.hl7_adt import (
     bed_of,
     facts_in,
@@ -18,14 +20,6 @@ from stream_processors.record_gateway.hl7_text import (
     Hl7Error,
     field_text,
     parse_time,
-)
-from stream_processors.record_gateway.intake import (
-    Conventions,
-    Intake,
-    Refusal,
-    Statement,
-    identity,
-    strict_number,
 )
 from wardstream.contracts.errors import ContractError, OutOfRangeError
 from wardstream.contracts.timebase import TimestampNs

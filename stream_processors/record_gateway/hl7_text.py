@@ -45,6 +45,11 @@ UNSUPPORTED_PROCESSING: Final = ("202", "Unsupported processing id")
 UNSUPPORTED_VERSION: Final = ("203", "Unsupported version id")
 UNKNOWN_KEY: Final = ("204", "Unknown key identifier")
 INTERNAL: Final = ("207", "Application internal error")
+CONDITIONS: Final[dict[str, str]] = dict((
+    ACCEPTED, SEGMENT_SEQUENCE, REQUIRED_FIELD, DATA_TYPE, UNSUPPORTED_TYPE, UNSUPPORTED_EVENT,
+    UNSUPPORTED_PROCESSING, UNSUPPORTED_VERSION, UNKNOWN_KEY, INTERNAL,
+))  # fmt: skip
+"""Code -> words."""
 _REJECTS: Final = (UNSUPPORTED_TYPE, UNSUPPORTED_EVENT, UNSUPPORTED_PROCESSING, UNSUPPORTED_VERSION)
 
 

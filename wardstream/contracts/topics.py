@@ -154,10 +154,23 @@ ALERTS: Final = KafkaTopic(
     "alerts", "AlertEvent as JSON (a copy: the alarm path never waits for Kafka)", "device_id"
 )
 RECORD_EVENTS: Final = KafkaTopic("record-events", "RecordEvent as JSON", "bed_id")
+OBSERVATIONS: Final = KafkaTopic(
+    "observations",
+    "What record systems state of a patient, by pseudonym, as JSON",
+    "none: the record gateway chooses the partition",
+)
 DEVICE_STATUS: Final = KafkaTopic("device-status", "DeviceStatus as JSON", "device_id")
 DEAD_LETTER: Final = KafkaTopic("dead-letter", "DeadLetter as JSON", "device_id or empty")
 
-KAFKA_TOPICS: Final = (FEATURES, GAPS, ALERTS, RECORD_EVENTS, DEVICE_STATUS, DEAD_LETTER)
+KAFKA_TOPICS: Final = (
+    FEATURES,
+    GAPS,
+    ALERTS,
+    RECORD_EVENTS,
+    OBSERVATIONS,
+    DEVICE_STATUS,
+    DEAD_LETTER,
+)
 
 RECORD_EVENT_TYPE: Final = RecordEvent
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from stream_processors.core.context import Assignment, ContextTable, DeviceBed
 from stream_processors.core.occupancy import Movement, MovementKind, corrections, stays_of_bed
-from stream_processors.record_gateway.intake import Intake
-from stream_processors.record_gateway.registry import Changes, Registry
+from stream_processors.core.intake import Intake
+from stream_processors.core.registry import Changes, Registry
 from wardstream.contracts.record import RecordEventKind
 
 PATIENTS = ("p-a", "p-b", "p-c", "p-d")
@@ -41,6 +41,10 @@ def moved(
     )
 
 
+def happened(movement: Movement) -> tuple[int, int, str]:
+    return movement.effective_time_ns, movement.recorded_time_ns, movement.movement_id
+
+
 # ---- the naive twin: a ward that is watched tick by tick -----------------------------------
 
 
@@ -57,14 +61,14 @@ def naive_valid(movements: Sequence[Movement], name: dict[str, str]) -> list[Mov
     valid = [m for m in movements if m.kind is not MovementKind.MERGE]
     cancels = [m for m in valid if m.kind in CANCELLED]
     for cancel in sorted(cancels, key=lambda m: (m.recorded_time_ns, m.movement_id)):
-        could = []
+        could: list[Movement] = []
         for m in valid:
             same = name[m.pseudonym] == name[cancel.pseudonym]
             stay = cancel.encounter_id is None or cancel.encounter_id == m.encounter_id
             known = m.recorded_time_ns <= cancel.recorded_time_ns
             if same and stay and known and m.kind is CANCELLED[cancel.kind]:
                 could.append(m)
-        could.sort(key=lambda m: (m.effective_time_ns, m.recorded_time_ns, m.movement_id))
+        could.sort(key=happened)
         exact = [m for m in could if m.effective_time_ns == cancel.effective_time_ns]
         if not could:
             continue

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
 
+from stream_processors.core.intake import Intake, Refusal, Statement, identity
 from stream_processors.core.observation import Observation, PatientFacts
 from stream_processors.core.occupancy import (
     NOBODY_KNOWN,
@@ -22,7 +23,6 @@ from stream_processors.core.occupancy import (
     stays_of_bed,
     survivors,
 )
-from stream_processors.record_gateway.intake import Intake, Refusal, Statement, identity
 from wardstream.contracts.record import PatientContext, Problem, RecordEvent, RecordEventKind
 from wardstream.contracts.timebase import NS_PER_S, TimestampNs
 
