@@ -84,6 +84,7 @@ def evaluate_command(fold_trainer: FoldTrainerOf) -> Callable[..., None]:
         respiration  bidmc                    record,time_s,rate_per_min
         af           mitdb, RR-only sets      record,start_s,decision
         quantization vfdb cudb mitdb cinc2015 record,start_s,…
+        deterioration challenge2012           record,hour,decision,score
 
         By default the shipped artifact is scored, which may have learned from these recordings;
         --cross-validate trains by folds (half an hour the first time, then kept) and scores

@@ -144,6 +144,10 @@ PROTOCOLS: Final[dict[str, ProtocolEntry]] = {
         "Respiration rate", "models.evaluation.respiration_protocol:evaluate_respiration"
     ),
     "af": ProtocolEntry("Atrial fibrillation, 30 s", "models.evaluation.af_protocol:evaluate_af"),
+    "deterioration": ProtocolEntry(
+        "Who of those in intensive care will die in this hospital?",
+        "models.deterioration.protocol:evaluate_deterioration",
+    ),
 }
 
 

@@ -1,0 +1,1 @@
+"""Will this patient deteriorate? Monitor, chart and laboratory as one calibrated probability."""
