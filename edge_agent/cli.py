@@ -98,6 +98,9 @@ def run(
     except ConfigurationError as error:
         _end(ExitCode.CONFIGURATION, *error.problems)
     from edge_agent.adapters.log_queue import start_logging
+    from edge_agent.bootstrap.quick_start import spare_scipy
+
+    spare_scipy()  # before anything compiles a kernel
     from edge_agent.bootstrap.agent import run_agent
 
     measurements = Measurements()
