@@ -1,0 +1,1 @@
+"""Made-up wards that load the whole pipeline, for benchmarks and campaigns."""
