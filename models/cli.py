@@ -164,6 +164,38 @@ def train_verifier(
     _say({"verifier": str(path), "points": dict(verifier.points)}, as_json=json)
 
 
+@app.command("train-deterioration")
+def train_deterioration(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with challenge2012, as in ../shared/data.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Bundle to write; the shipped one.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Learn who is in danger from stays in intensive care: by folds for the evidence, then of all."""
+    from models.console import ConsoleProgress
+    from models.deterioration.bundle import make_bundle
+    from models.deterioration.protocol import SHIPPED
+    from models.evaluation.harness import EvaluationRequest
+
+    settings = _settings()
+    folder = out or SHIPPED
+    with ConsoleProgress() as progress:
+        manifest = make_bundle(
+            EvaluationRequest(
+                data_dir=data or settings.data_dir,
+                cache_dir=settings.cache_dir,
+                cross_validate=True,
+                progress=lambda done, total, what: progress.step("folds", done, total, what),
+            ),
+            folder,
+        )
+    _say(
+        {"bundle": str(folder), "version": manifest.version, "by_folds": manifest.metrics},
+        as_json=json,
+    )
+
+
 @app.command()
 def engine(
     bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
