@@ -71,21 +71,22 @@ def read_bundle(payload: bytes) -> PatientRecord:
         raw = json.loads(payload)
         bundle: Any = Bundle.model_validate(raw)
     except (ValueError, ValidationError) as error:
-        raise ContractError(f"no FHIR R4 bundle: {_first_line(error)}") from error
+        raise ContractError(f"no FHIR R4 bundle: {first_line(error)}") from error
     resources = [entry.resource for entry in bundle.entry or [] if entry.resource is not None]
     patients = _of_type(resources, "Patient")
     if len(patients) != 1:
         raise ContractError(f"the bundle holds {len(patients)} patients, expected one")
     patient = patients[0]
-    system, identifier = _identifier(patient)
+    system, identifier = identifier_of(patient)
     return PatientRecord(
         identifier_system=system,
         identifier=identifier,
-        context=_context(patient, resources),
+        context=context_of(patient, resources),
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What is wrong first, without the value that is wrong."""
     if isinstance(error, ValidationError):
         issue = error.errors(include_input=False, include_url=False)[0]
         return f"{'.'.join(str(part) for part in issue['loc'])}: {issue['msg']}"
@@ -96,7 +97,14 @@ def _of_type(resources: Iterable[Any], name: str) -> list[Any]:
     return [resource for resource in resources if type(resource).__name__ == name]
 
 
-def _identifier(patient: Any) -> tuple[str, str]:
+def identifier_of(patient: Any) -> tuple[str, str]:
+    """(system, value) that a patient is known by.
+
+    Raises
+    ------
+    ContractError
+        It has neither identifier nor id.
+    """
     # The medical record number if it is marked as such, else the first; else the resource's id.
     found = [i for i in patient.identifier or [] if i.value]
     marked = [i for i in found if i.type and any(c.code == "MR" for c in i.type.coding or [])]
@@ -107,7 +115,8 @@ def _identifier(patient: Any) -> tuple[str, str]:
     return "", str(patient.id)
 
 
-def _context(patient: Any, resources: list[Any]) -> PatientContext:
+def context_of(patient: Any, resources: list[Any]) -> PatientContext:
+    """What is known of `patient` from the resources of one bundle."""
     observations = _of_type(resources, "Observation")
     temperature = _latest(_quantities(observations, _TEMPERATURE, Unit.CELSIUS))
     systolic = _latest(_quantities(observations, _SYSTOLIC, Unit.MMHG))
@@ -123,7 +132,7 @@ def _context(patient: Any, resources: list[Any]) -> PatientContext:
     return PatientContext(
         birth_year=patient.birthDate.year if patient.birthDate else None,
         sex=patient.gender or "unknown",
-        problems=tuple(_problems(_of_type(resources, "Condition"))),
+        problems=tuple(problems_of(_of_type(resources, "Condition"))),
         consciousness=kept(consciousness),
         supplemental_oxygen=kept(oxygen),
         temperature_celsius=kept(temperature),
@@ -133,7 +142,8 @@ def _context(patient: Any, resources: list[Any]) -> PatientContext:
     )
 
 
-def _problems(conditions: Iterable[Any]) -> Iterable[Problem]:
+def problems_of(conditions: Iterable[Any]) -> Iterable[Problem]:
+    """The problem list; what was refuted, or is over since nobody knows when, is not in it."""
     for condition in conditions:
         onset = condition.onsetDateTime or (condition.onsetPeriod and condition.onsetPeriod.start)
         end = condition.abatementDateTime or (
@@ -151,8 +161,8 @@ def _problems(conditions: Iterable[Any]) -> Iterable[Problem]:
             code=str(codings[0].code or "") if codings else "",
             system=str(codings[0].system or "") if codings else "",
             display=str((codings and codings[0].display) or text),
-            onset_time_ns=_time_ns(onset),
-            abatement_time_ns=_time_ns(end),
+            onset_time_ns=time_of(onset),
+            abatement_time_ns=time_of(end),
         )
 
 
@@ -213,10 +223,11 @@ def _latest(values: list[_Charted]) -> _Charted | None:
 def _effective_ns(observation: Any) -> TimestampNs | None:
     if observation.status in ("entered-in-error", "cancelled"):
         return None
-    return _time_ns(observation.effectiveDateTime)
+    return time_of(observation.effectiveDateTime)
 
 
-def _time_ns(moment: Any) -> TimestampNs | None:
+def time_of(moment: Any) -> TimestampNs | None:
+    """Nanoseconds of a FHIR date or dateTime."""
     # FHIR allows a year, a month or a day; such a date begins at midnight UTC.
     if isinstance(moment, datetime):
         return from_datetime(moment) if moment.tzinfo else None

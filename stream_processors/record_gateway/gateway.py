@@ -204,6 +204,10 @@ class Gateway:
         """Note how far it was read."""
         await self._ledger.move_cursor(server, resource_type, last_updated)
 
+    def now_ns(self) -> int:
+        """The wall clock."""
+        return self._clock_ns()
+
     def key(self, sender: str, control_id: str, payload: bytes) -> MessageKey:
         """Key of a message that came otherwise than by MLLP."""
         return self._key(sender, control_id, payload)
