@@ -1,7 +1,7 @@
 """What devices say of themselves, into the store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, LiteralString
 
 from psycopg.types.json import Jsonb
@@ -14,12 +14,14 @@ _UPSERT: Final[LiteralString] = """
     INSERT INTO device (device_id, site_id, unit_id, bed_id, boot_id, connectivity,
         generation_mode, source, agent_version, reported_time_ns, last_sample_time_ns,
         heard_time_ns, model_state, model_version, model_sha256, model_refused_version,
-        model_reason, n_windows_judged, n_windows_unjudged, outbox_rows, outbox_bytes, channels)
+        model_reason, n_windows_judged, n_windows_unjudged, outbox_rows, outbox_bytes, channels,
+        quarantined)
     VALUES (%(device_id)s, %(site_id)s, %(unit_id)s, %(bed_id)s, %(boot_id)s, %(connectivity)s,
         %(generation_mode)s, %(source)s, %(agent_version)s, %(reported_time_ns)s,
         %(last_sample_time_ns)s, %(heard_time_ns)s, %(model_state)s, %(model_version)s,
         %(model_sha256)s, %(model_refused_version)s, %(model_reason)s, %(n_windows_judged)s,
-        %(n_windows_unjudged)s, %(outbox_rows)s, %(outbox_bytes)s, %(channels)s)
+        %(n_windows_unjudged)s, %(outbox_rows)s, %(outbox_bytes)s, %(channels)s,
+        %(quarantined)s)
     ON CONFLICT (device_id) DO UPDATE SET
         site_id = excluded.site_id, unit_id = excluded.unit_id, bed_id = excluded.bed_id,
         boot_id = excluded.boot_id, connectivity = excluded.connectivity,
@@ -32,7 +34,8 @@ _UPSERT: Final[LiteralString] = """
         model_refused_version = excluded.model_refused_version,
         model_reason = excluded.model_reason, n_windows_judged = excluded.n_windows_judged,
         n_windows_unjudged = excluded.n_windows_unjudged, outbox_rows = excluded.outbox_rows,
-        outbox_bytes = excluded.outbox_bytes, channels = excluded.channels
+        outbox_bytes = excluded.outbox_bytes, channels = excluded.channels,
+        quarantined = excluded.quarantined
 """
 
 # A will was composed when the device connected; what it says of the device is older than what
@@ -138,4 +141,5 @@ def _device_row(report: StatusReport) -> dict[str, Any]:
         "outbox_rows": Jsonb(status.outbox_rows),
         "outbox_bytes": Jsonb(status.outbox_bytes),
         "channels": list(status.channels),
+        "quarantined": Jsonb([asdict(one) for one in status.quarantined]),
     }

@@ -32,7 +32,13 @@ from edge_agent.bootstrap.sources import open_source
 from edge_agent.bootstrap.thermal import make_thermal
 from edge_agent.core.outbox_port import OutboxLimits, StorageError
 from edge_agent.core.pipeline import BedPipeline
-from edge_agent.core.ports import JudgeReport, Measurements, ModelRepository, WaveformSource
+from edge_agent.core.ports import (
+    JudgeReport,
+    Measurements,
+    ModelRepository,
+    Quarantined,
+    WaveformSource,
+)
 from edge_agent.core.thermal import Shed
 from edge_agent.services.acquisition import Acquisition, Watchdog
 from edge_agent.services.annunciator import Annunciator, alert_fields
@@ -174,6 +180,8 @@ def build(
         judged=lambda: _judged(pipeline),
         model=lambda: updater.report,
         outbox=outbox.stats,
+        channels=lambda: source.codes,
+        quarantined=lambda: _quarantined(source, pipeline),
         clock_ns=clock.now_ns,
         correct_clock=clock.correct,
     )
@@ -380,6 +388,11 @@ def _fixed_status(
         model=model,
         channels=source.codes,
     )
+
+
+def _quarantined(source: WaveformSource, pipeline: BedPipeline) -> list[Quarantined]:
+    judged = pipeline.report.quarantined
+    return [*source.quarantined, *(Quarantined(code, why) for code, why in judged.items())]
 
 
 def _judged(pipeline: BedPipeline) -> JudgeReport:

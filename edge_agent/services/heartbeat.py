@@ -2,14 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from edge_agent.core.outbox_port import OutboxStats
-from edge_agent.core.ports import JudgeReport, Measurements, percentile
+from edge_agent.core.ports import JudgeReport, Measurements, Quarantined, percentile
 from wardstream.contracts.codec import encode
-from wardstream.contracts.device import Connectivity, DeviceStatus, ModelReport
+from wardstream.contracts.device import (
+    MAX_QUARANTINE_REPORTS,
+    Connectivity,
+    DeviceStatus,
+    ModelReport,
+    QuarantineReport,
+)
 from wardstream.contracts.timebase import TimestampNs
 
 logger = logging.getLogger(__name__)
@@ -28,6 +34,8 @@ class StatusParts:
         What never changes in one life, as the will says it.
     judged, model, outbox : callable
         What does.
+    channels, quarantined : callable
+        What the source delivers and what is not judged, as far as it is known by now.
     clock_ns : callable
         Wall clock of the device.
     correct_clock : callable
@@ -38,6 +46,8 @@ class StatusParts:
     judged: Callable[[], JudgeReport]
     model: Callable[[], ModelReport]
     outbox: Callable[[], OutboxStats]
+    channels: Callable[[], tuple[str, ...]]
+    quarantined: Callable[[], Sequence[Quarantined]]
     clock_ns: Callable[[], int]
     correct_clock: Callable[[], int]
 
@@ -58,8 +68,23 @@ class StatusParts:
                 model=model,
                 outbox_rows=dict(stats.rows),
                 outbox_bytes=dict(stats.n_bytes),
+                channels=self.channels(),
+                quarantined=reported(self.quarantined()),
             )
         )
+
+
+def reported(quarantined: Sequence[Quarantined]) -> tuple[QuarantineReport, ...]:
+    """Those that came most often, and how many more there are, for a status of bounded size."""
+    ordered = sorted(quarantined, key=lambda one: -one.count)
+    told, rest = ordered[:MAX_QUARANTINE_REPORTS], ordered[MAX_QUARANTINE_REPORTS:]
+    if rest:
+        rest = [told.pop(), *rest]
+        n = sum(one.count for one in rest)
+        told.append(Quarantined("(others)", f"{len(rest)} more kinds of refused input", n))
+    return tuple(
+        QuarantineReport(channel=one.channel, reason=one.reason, count=one.count) for one in told
+    )
 
 
 class Heartbeat:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from wardstream.contracts.errors import OutOfRangeError
 from wardstream.contracts.identity import check_boot_id, check_id
@@ -72,6 +72,33 @@ class ModelReport:
     n_recovered: int = 0
 
 
+MAX_QUARANTINE_REPORTS: Final = 32
+"""In one status; the last of a longer list says how many more there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineReport:
+    """A channel or a kind of message that the device gets and does not judge.
+
+    Attributes
+    ----------
+    channel : str
+        In the words of the source; never a patient's.
+    reason : str
+        Why, for people.
+    count : int
+        How often since boot, at least 1.
+    """
+
+    channel: str
+    reason: str
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise OutOfRangeError(f"count is {self.count}, expected at least 1")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
     """The retained heartbeat of one device.
@@ -99,7 +126,9 @@ class DeviceStatus:
     outbox_rows, outbox_bytes : dict of lane to int
         What waits for the watermark.
     channels : tuple of str
-        Reference ids of the channels acquired.
+        Reference ids of the channels acquired so far.
+    quarantined : tuple of QuarantineReport
+        What is acquired and not judged, with the reason.
     """
 
     SCHEMA: ClassVar[str] = "device_status/1"
@@ -119,6 +148,7 @@ class DeviceStatus:
     outbox_rows: dict[str, int] = field(default_factory=dict[str, int])
     outbox_bytes: dict[str, int] = field(default_factory=dict[str, int])
     channels: tuple[str, ...] = ()
+    quarantined: tuple[QuarantineReport, ...] = ()
 
     def __post_init__(self) -> None:
         check_id(self.site_id, "site_id")
