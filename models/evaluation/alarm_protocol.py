@@ -117,6 +117,14 @@ def train_verifier(request: EvaluationRequest, path: Path = SHIPPED_VERIFIER) ->
     return verifier
 
 
+def alarm_table(request: EvaluationRequest) -> tuple[AlarmTable, list[str]]:
+    """Labelled alarms as rows, and the name of each row's record."""
+    records = _labelled(alarm_records(request.folder("cinc2015")))
+    runtime_of, _ = _runtimes(request)
+    rows = feature_rows(request, records, runtime_of)
+    return _table(records, rows), [record.path.name for record in records]
+
+
 def _labelled(records: Sequence[AlarmRecord]) -> list[AlarmRecord]:
     labelled = [record for record in records if record.is_true is not None]
     if not labelled:

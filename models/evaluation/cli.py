@@ -85,6 +85,7 @@ def evaluate_command(fold_trainer: FoldTrainerOf) -> Callable[..., None]:
         af           mitdb, RR-only sets      record,start_s,decision
         quantization vfdb cudb mitdb cinc2015 record,start_s,…
         deterioration challenge2012           record,hour,decision,score
+        fusion       challenge2012 cinc2015   dataset,record,level,score
 
         By default the shipped artifact is scored, which may have learned from these recordings;
         --cross-validate trains by folds (half an hour the first time, then kept) and scores

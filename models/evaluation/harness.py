@@ -148,6 +148,10 @@ PROTOCOLS: Final[dict[str, ProtocolEntry]] = {
         "Who of those in intensive care will die in this hospital?",
         "models.deterioration.protocol:evaluate_deterioration",
     ),
+    "fusion": ProtocolEntry(
+        "Early, middle or late fusion, with every subset of modalities missing",
+        "models.fusion.protocol:evaluate_fusion",
+    ),
 }
 
 

@@ -59,7 +59,7 @@ def alarm_features(curves: AlarmCurves, runtime: RhythmRuntime | None) -> Row:
     row |= _pulses(curves, Modality.ARTERIAL_PRESSURE, "abp", beats, end)
     row |= _best_lead(curves, beats, quality)
     row |= _model(curves, runtime, quality)
-    row |= _together(row)
+    row |= together(row)
     return row
 
 
@@ -250,7 +250,7 @@ def _model(curves: AlarmCurves, runtime: RhythmRuntime | None, quality: Floats) 
     return row
 
 
-def _together(row: Row) -> Row:
+def together(row: Row) -> Row:
     """What the believable pulse channels say, and what all channels agree on."""
     usable = [
         name for name in ("abp", "ppg") if row.get(f"{name}_quality", 0.0) > _USABLE
