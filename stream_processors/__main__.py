@@ -1,4 +1,4 @@
-"""``python -m stream_processors bridge | worker | records``."""
+"""``python -m stream_processors bridge | worker | gateway | records``."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from stream_processors.bootstrap import run_bridge, run_worker
+from stream_processors.bootstrap import run_bridge, run_gateway, run_worker
 from stream_processors.cli import read_settings_or_exit, records
 from stream_processors.settings import StreamSettings
 from wardstream.contracts.errors import ConfigurationError, ExitCode
@@ -45,6 +45,31 @@ def bridge() -> None:
 def worker() -> None:
     """Join frames with the record, store them, and tell the devices that they are stored."""
     _serve(run_worker)
+
+
+@app.command()
+def gateway() -> None:
+    """Take what record systems say: HL7 v2 over MLLP, FHIR R4 by push and by polling.
+
+    HL7 v2: ADT A01 A02 A03 A08 A11 A12 A13 A40, ORU R01 (IHE PCD-01) and R40 (PCD-04), on
+    STREAM_GATEWAY__HL7_HOST and __HL7_PORT (127.0.0.1:2575; TLS with __HL7_CERTIFICATE, __HL7_KEY,
+    __HL7_AUTHORITY). AA: it is stored and Kafka has it. AE or AR: it is kept for a person, with
+    the reason. No answer: send it again.
+
+    Beds: PV1-3 becomes a bed id by STREAM_GATEWAY__BED_TEMPLATE, which is
+    {point_of_care}-{room}-{bed}, or by __BED_NAMES (JSON).
+
+    Times without an offset are in STREAM_GATEWAY__HL7_TIME_ZONE; if that is not set they are
+    refused.
+
+    Patients are one in HL7 and FHIR if __AUTHORITIES (JSON) says which assigning authority is
+    which identifier system: {"HOSP": "urn:oid:1.2.3"}. They become pseudonyms here (HMAC with
+    STREAM_SITE_SECRET); no identifier leaves.
+
+    FHIR R4: POST /fhir with a bearer token (__FHIR_PORT, __FHIR_TOKEN); a server is polled with
+    __FHIR_POLL_URL, __FHIR_POLL_TOKEN and __FHIR_POLL_S.
+    """
+    _serve(run_gateway)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from prometheus_client import start_http_server
 
@@ -17,6 +18,8 @@ from stream_processors.adapters.kafka_progress import KafkaProgress
 from stream_processors.adapters.kafka_sink import KafkaSink, ensure_topics
 from stream_processors.adapters.metrics import export_counts
 from stream_processors.adapters.mqtt_inbox import MqttInbox
+from stream_processors.adapters.only_one import OnlyOne
+from stream_processors.adapters.record_ledger import StoredLedger
 from stream_processors.adapters.store import MARK_VALIDITY_S, Store
 from stream_processors.adapters.watermark_publisher import MqttWatermarkPublisher
 from stream_processors.agents.faust_worker import FaustSettings, FaustWorker
@@ -29,9 +32,15 @@ from stream_processors.core.context import ContextTable
 from stream_processors.core.ports import OutgoingRecord
 from stream_processors.core.routing import partition_of
 from stream_processors.core.warm_up import warm_up
-from stream_processors.settings import StreamSettings
+from stream_processors.record_gateway.conventions import Conventions
+from stream_processors.record_gateway.fhir_poll import FhirPoller
+from stream_processors.record_gateway.fhir_push import PushServer, push_app
+from stream_processors.record_gateway.gateway import Gateway, SayAgain
+from stream_processors.record_gateway.mllp_server import MllpPlan, MllpServer
+from stream_processors.record_gateway.pseudonym import site_secret
+from stream_processors.settings import GatewaySettings, StreamSettings
 from wardstream.contracts.codec import encode
-from wardstream.contracts.errors import TransientError
+from wardstream.contracts.errors import ConfigurationError, TransientError
 from wardstream.contracts.record import RecordEvent
 from wardstream.contracts.timebase import NS_PER_MS
 from wardstream.contracts.topics import RECORD_EVENTS
@@ -113,6 +122,99 @@ async def run_worker(settings: StreamSettings) -> None:
         await _first_contact(settings, store, writer)
         logger.info("worker ready, context version %d", table.version)
         await _supervise(services, stop)
+
+
+async def run_gateway(settings: StreamSettings) -> None:
+    """Run the record gateway until SIGTERM or SIGINT; a second one waits until it is needed."""
+    stop = _stop_on_signals(settings.grace_s)
+    conventions = gateway_conventions(settings)
+    url = settings.require_database_url()
+    async with AsyncExitStack() as stack:
+        sink = await stack.enter_async_context(
+            KafkaSink(
+                settings.kafka_bootstrap,
+                n_partitions=settings.partitions,
+                replication=settings.replication,
+            )
+        )
+        store = await stack.enter_async_context(Store(url, application_name="wardstream-gateway"))
+        gateway = Gateway(
+            StoredLedger(store),
+            sink,
+            conventions,
+            clock_ns=time.time_ns,
+            n_partitions=settings.partitions,
+        )
+        await _migrated(store)
+        alone = OnlyOne(url)
+        if not await alone.obtain(stop):
+            return
+        services, counts = _gateway_services(settings.gateway, gateway)
+        for part, counted in {"gateway": gateway.counts, **counts}.items():
+            export_counts(part, counted)
+        _serve_metrics(settings)
+        logger.info("record gateway ready")
+        await _supervise([*services, SayAgain(gateway), alone], stop)
+
+
+def gateway_conventions(settings: StreamSettings) -> Conventions:
+    """How the site writes its messages.
+
+    Raises
+    ------
+    ConfigurationError
+        The kept site secret is damaged.
+    """
+    of_gateway = settings.gateway
+    secret = settings.site_secret.get_secret_value() if settings.site_secret else None
+    zone = of_gateway.hl7_time_zone
+    return Conventions(
+        site_secret=site_secret(settings.state_dir, secret),
+        bed_template=of_gateway.bed_template,
+        bed_names=of_gateway.bed_names,
+        authorities=of_gateway.authorities,
+        time_zone=None if zone is None else ZoneInfo(zone),
+        processing_id=of_gateway.hl7_processing_id,
+    )
+
+
+def _gateway_services(
+    settings: GatewaySettings, gateway: Gateway
+) -> tuple[list[Service], dict[str, object]]:
+    services: list[Service] = []
+    counts: dict[str, object] = {}
+    if settings.hl7_port:
+        plan = MllpPlan(
+            host=settings.hl7_host,
+            port=settings.hl7_port,
+            max_bytes=settings.hl7_max_bytes,
+            idle_s=settings.hl7_idle_s,
+            answer_within_s=settings.answer_within_s,
+            certificate=settings.hl7_certificate,
+            key=settings.hl7_key,
+            authority=settings.hl7_authority,
+        )
+        server = MllpServer(plan, gateway.take_hl7)
+        services.append(server)
+        counts["gateway_mllp"] = server.counts
+    if settings.fhir_port and settings.fhir_token is not None:
+        app = push_app(gateway, settings.fhir_token.get_secret_value())
+        services.append(PushServer(app, settings.fhir_port))
+    if settings.fhir_poll_url is not None:
+        token = settings.fhir_poll_token
+        poller = FhirPoller(
+            gateway,
+            settings.fhir_poll_url,
+            every_s=settings.fhir_poll_s,
+            token=None if token is None else token.get_secret_value(),
+        )
+        services.append(poller)
+        counts["gateway_poll"] = poller.counts
+    if not services:
+        ways = ("HL7_PORT", "FHIR_PORT", "FHIR_POLL_URL")
+        text = ", ".join(f"STREAM_GATEWAY__{way}" for way in ways)
+        raise ConfigurationError([f"the gateway has nothing to do: set one of {text}"])
+    return services, counts
 
 
 async def say_record_events(settings: StreamSettings, events: Sequence[RecordEvent]) -> None:
@@ -201,15 +303,19 @@ def _worker_services(
 
 
 async def _first_contact(settings: StreamSettings, store: Store, writer: FrameWriter) -> None:
+    await _migrated(store)
+    await Patience("the store").until_done(writer.refresh_context)
+    await Patience("Kafka").until_done(
+        lambda: ensure_topics(settings.kafka_bootstrap, settings.partitions, settings.replication)
+    )
+
+
+async def _migrated(store: Store) -> None:
     async def migrated() -> None:
         if not await store.is_migrated():
             raise TransientError("the database has no schema yet (python -m deploy.database)")
 
     await Patience("the store").until_done(migrated)
-    await Patience("the store").until_done(writer.refresh_context)
-    await Patience("Kafka").until_done(
-        lambda: ensure_topics(settings.kafka_bootstrap, settings.partitions, settings.replication)
-    )
 
 
 def _serve_metrics(settings: StreamSettings) -> None:

@@ -5,8 +5,17 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
+from zoneinfo import available_timezones
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wardstream.contracts.errors import ConfigurationError
@@ -14,6 +23,95 @@ from wardstream.contracts.errors import ConfigurationError
 PREFIX: Final = "STREAM_"
 
 _Text = Annotated[str, Field(min_length=1)]
+
+
+class GatewaySettings(BaseModel):
+    """All that the record gateway needs besides: ``STREAM_GATEWAY__*`` variables.
+
+    Attributes
+    ----------
+    hl7_host, hl7_port : str, int
+        Where HL7 v2 over MLLP is listened for; port 0 is off. Beyond loopback only with TLS.
+    hl7_certificate, hl7_key, hl7_authority : Path or None
+        TLS: own certificate and key; with an authority, senders must have a certificate of it.
+    hl7_time_zone : str or None
+        IANA name of the zone of HL7 times that state none, for example ``Asia/Shanghai``. Without
+        it such times are refused: a zone is never guessed.
+    hl7_processing_id : str
+        MSH-11 that is taken: P (production), T (training) or D (debugging).
+    hl7_idle_s : float
+        Silence after which a sender's connection is closed.
+    hl7_max_bytes : int
+        Longest message.
+    bed_template : str
+        How a bed id is made of PV1-3.
+    bed_names : dict of str to str
+        JSON: ``{"ICU^3^B": "bed-07"}``, for places that the template does not fit.
+    authorities : dict of str to str
+        JSON: assigning authority of HL7 identifiers -> FHIR identifier system, so that both name
+        the same patient.
+    fhir_port : int
+        ``POST /fhir`` on loopback; 0 is off.
+    fhir_token : SecretStr or None
+        Bearer token of those who push.
+    fhir_poll_url, fhir_poll_token, fhir_poll_s
+        FHIR server to be polled, its token, and the pause between two rounds.
+    answer_within_s : float
+        How long a sender waits while database or Kafka is away, before its connection is closed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hl7_host: _Text = "127.0.0.1"
+    hl7_port: Annotated[int, Field(ge=0, le=65535)] = 2575
+    hl7_certificate: Path | None = None
+    hl7_key: Path | None = None
+    hl7_authority: Path | None = None
+    hl7_time_zone: str | None = None
+    hl7_processing_id: Annotated[str, Field(pattern="^[PTD]$")] = "P"
+    hl7_idle_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    hl7_max_bytes: Annotated[int, Field(ge=1_000, le=64 << 20)] = 1 << 20
+    bed_template: _Text = "{point_of_care}-{room}-{bed}"
+    bed_names: dict[str, str] = {}
+    authorities: dict[str, str] = {}
+    fhir_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    fhir_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    fhir_poll_url: str | None = None
+    fhir_poll_token: SecretStr | None = None
+    fhir_poll_s: Annotated[float, Field(ge=1, le=86_400)] = 30.0
+    answer_within_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+    @field_validator("hl7_time_zone")
+    @classmethod
+    def _zone_is_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in available_timezones():
+            raise ValueError(f"{name!r} is no IANA time zone (such as Asia/Shanghai)")
+        return name
+
+    @field_validator("bed_template")
+    @classmethod
+    def _template_is_known(cls, template: str) -> str:
+        try:
+            template.format(point_of_care="", room="", bed="", facility="")
+        except (KeyError, IndexError, ValueError) as error:
+            known = "{point_of_care}, {room}, {bed}, {facility}"
+            raise ValueError(f"a bed template is made of {known}") from error
+        if "{bed}" not in template:
+            raise ValueError("a bed template names the {bed}")
+        return template
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> "GatewaySettings":
+        if (self.hl7_certificate is None) != (self.hl7_key is None):
+            raise ValueError("hl7_certificate and hl7_key are given together or not at all")
+        if self.hl7_authority is not None and self.hl7_certificate is None:
+            raise ValueError("hl7_authority asks for TLS: give hl7_certificate and hl7_key too")
+        loopback = self.hl7_host in ("127.0.0.1", "::1", "localhost")
+        if self.hl7_port and not loopback and self.hl7_certificate is None:
+            raise ValueError("beyond loopback HL7 is taken over TLS only: give hl7_certificate")
+        if self.fhir_port and self.fhir_token is None:
+            raise ValueError("fhir_port needs fhir_token (16 characters at least)")
+        return self
 
 
 class StreamSettings(BaseSettings):
@@ -53,6 +151,8 @@ class StreamSettings(BaseSettings):
         Prometheus on loopback; 0 is off.
     site_secret : SecretStr or None
         Key of patient pseudonyms; drawn into `state_dir` if not given.
+    gateway : GatewaySettings
+        Of the record gateway alone.
     """
 
     model_config = SettingsConfigDict(
@@ -80,6 +180,7 @@ class StreamSettings(BaseSettings):
     grace_s: Annotated[float, Field(gt=0, le=60)] = 8.0
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     site_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
+    gateway: GatewaySettings = GatewaySettings()
 
     def require_database_url(self) -> str:
         """The database's address.
@@ -117,7 +218,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> StreamSetting
         Every variable that is wrong, missing or misspelt.
     """
     variables = os.environ if environment is None else environment
-    known = {f"{PREFIX}{name.upper()}" for name in StreamSettings.model_fields}
+    fields = set(StreamSettings.model_fields) - {"gateway"}
+    fields |= {f"gateway__{name}" for name in GatewaySettings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in fields}
     problems = [
         f"{name} is not a setting (known: {', '.join(sorted(known))})"
         for name in variables

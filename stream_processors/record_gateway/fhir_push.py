@@ -6,9 +6,11 @@ again.
 """
 
 import asyncio
+import contextlib
 import hmac
 import json
 import logging
+from collections.abc import Generator
 from typing import Any, Final
 
 import uvicorn
@@ -100,35 +102,42 @@ def _outcome(status: int, severity: str, code: str, text: str) -> Response:
     )
 
 
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        # Signals are the process's: it stops all parts together.
+        yield
+
+
 class PushServer:
-    """Serves `push_app` until told to stop."""
+    """Serves `push_app` on loopback until told to stop; an answer may be long in coming."""
 
     name = "fhir push"
 
     def __init__(self, app: Starlette, port: int) -> None:
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 app,
                 host="127.0.0.1",
                 port=port,
-                log_level="warning",
+                log_config=None,
                 access_log=False,  # a path may hold an id
+                server_header=False,
                 lifespan="off",
                 timeout_graceful_shutdown=3,
+                limit_concurrency=200,
             )
         )
         self._port = port
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
-        serving = asyncio.create_task(self._serve())
-        logger.info("FHIR push on 127.0.0.1:%d", self._port)
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        self._server.should_exit = True
-        await serving
-
-    async def _serve(self) -> None:
-        # Not `serve()`: it takes the process's signals, which are ours.
-        await self._server._serve()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        serving = asyncio.ensure_future(self._server.serve())
+        stopping = asyncio.ensure_future(stop.wait())
+        logger.info("FHIR push on http://127.0.0.1:%d/fhir", self._port)
+        try:
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._server.should_exit = True
+            await serving
+        finally:
+            stopping.cancel()

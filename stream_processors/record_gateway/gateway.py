@@ -6,6 +6,7 @@ last. A sender that got no answer sends again, and gets the answer that the ledg
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -337,3 +338,24 @@ def _place(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return "?" if trace is None else f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}"
+
+
+class SayAgain:
+    """Sends again, until it is confirmed, what the streams were told and did not store."""
+
+    name = "say again"
+
+    def __init__(self, gateway: Gateway, every_s: float = 5.0) -> None:
+        self._gateway = gateway
+        self._every_s = every_s
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        while not stop.is_set():
+            try:
+                await self._gateway.say_again()
+            except TransientError as error:
+                logger.warning("what is unconfirmed waits: %s", error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every_s):
+                    await stop.wait()
