@@ -14,6 +14,7 @@ with warnings.catch_warnings():
     from sdc11073.definitions_sdc import SdcV1Definitions
     from sdc11073.mdib import ProviderMdib
     from sdc11073.provider import SdcProvider
+    from sdc11073.wsdiscovery import WSDiscovery
     from sdc11073.xml_types import pm_types
     from sdc11073.xml_types.dpws_types import ThisDeviceType, ThisModelType
 
@@ -31,16 +32,24 @@ class NoDiscovery:
     def clear_service(self, *_: Any, **__: Any) -> None:
         """Withdraw nothing."""
 
+    def start(self) -> None:
+        """Listen to nobody."""
+
 
 class SdcDevice:
     """ECG lead II and SpO2 as they should be; one metric of unknown code, one of wrong unit."""
 
-    def __init__(self, contexts: SSLContextContainer | None = None) -> None:
+    def __init__(
+        self, contexts: SSLContextContainer | None = None, *, announced: bool = False
+    ) -> None:
         self.mdib = ProviderMdib.from_string(
             DESCRIPTION.read_bytes(), protocol_definition=SdcV1Definitions
         )
+        self._discovery = WSDiscovery("127.0.0.1") if announced else NoDiscovery()
+        if announced:
+            self._discovery.start()
         self._provider = SdcProvider(
-            NoDiscovery(),
+            self._discovery,
             ThisModelType("maker", "http://maker", "monitor", "1", "http://maker/m", "p"),
             ThisDeviceType("monitor", "1", "serial"),
             self.mdib,
@@ -48,6 +57,9 @@ class SdcDevice:
             ssl_context_container=contexts,
         )
         self._provider.start_all(start_rtsample_loop=False)
+        if announced:
+            self._provider.publish()
+        self.epr = str(self._provider.epr_urn)
         self.address = self._provider.get_xaddrs()[0]
         self._n_sent = 0
         self._start_s = time.time()
@@ -86,6 +98,8 @@ class SdcDevice:
         """Stop, and close the event loop that the library leaves to the garbage collector."""
         sender = self._provider._soap_client_pool.async_loop_subscr_mgr
         self._provider.stop_all()
+        if isinstance(self._discovery, WSDiscovery):
+            self._discovery.stop()
         sender.join(5)
         if not sender.is_alive():
             sender.loop.close()

@@ -1,12 +1,14 @@
 """A gateway speaks HL7 v2 over MLLP to the driver, well and badly, over a real socket."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import hl7
 import pytest
+from fakes.certificates import certify
 from fakes.live_bed import LiveBed
 from hl7.mllp import open_hl7_connection
 from hypothesis import given, settings
@@ -21,7 +23,7 @@ from edge_agent.adapters.drivers.hl7_numerics import (
 from edge_agent.adapters.drivers.mllp import MllpDriver, MllpPlan
 from edge_agent.adapters.drivers.mllp_frames import END, MAX_MESSAGE_BYTES, START, MllpFramer
 from edge_agent.core.ports import SourceEventKind
-from wardstream.contracts.errors import OutOfRangeError
+from wardstream.contracts.errors import ConfigurationError, OutOfRangeError
 
 HOSTILE = Path(__file__).resolve().parents[1] / "data" / "hostile" / "mllp"
 SPO2, HR = "MDC_PULS_OXIM_SAT_O2", "MDC_ECG_HEART_RATE"
@@ -87,6 +89,55 @@ async def test_a_gateway_is_answered_and_its_numerics_come_in_our_units() -> Non
         await bed.until(lambda got: SourceEventKind.BACK in got.kinds())
         again.close()
         assert bed.reasons() == ""
+
+
+def tls_client(authority: Path, own: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority.with_suffix(".pem"))
+    if own is not None:
+        context.load_cert_chain(own.with_suffix(".pem"), own.with_suffix(".key"))
+    return context
+
+
+async def say(port: int, message: str, tls: ssl.SSLContext) -> bytes:
+    """The answer to `message`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+    try:
+        writer.write(START + message.encode() + END)
+        await writer.drain()
+        return await asyncio.wait_for(reader.readuntil(END), 5)
+    finally:
+        writer.close()
+
+
+async def test_over_tls_only_a_gateway_of_our_authority_is_heard(tmp_path: Path) -> None:
+    authority, other = certify(tmp_path, "authority"), certify(tmp_path, "other")
+    bed_own = certify(tmp_path, "bed", authority)
+    known, stranger = certify(tmp_path, "known", authority), certify(tmp_path, "stranger", other)
+    plan = {
+        "certificate": bed_own.with_suffix(".pem"),
+        "key": bed_own.with_suffix(".key"),
+        "authority": authority.with_suffix(".pem"),
+    }
+    async with gateway(**plan) as (bed, port):
+        for who in (None, stranger):
+            with pytest.raises((OSError, asyncio.IncompleteReadError)):
+                await say(port, oru("x", spo2="11"), tls_client(authority, who))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(START + oru("plain", spo2="12").encode() + END)
+        await writer.drain()
+        assert START not in await asyncio.wait_for(reader.read(1000), 5)
+        writer.close()
+        # The driver and the bed live on.
+        assert b"MSA|AA|m1" in await say(port, oru("m1", spo2="96"), tls_client(authority, known))
+        got = await bed.until(lambda got: got.values(SPO2))
+        assert got.values(SPO2) == [96]
+
+
+async def test_certificates_that_cannot_be_used_are_told_at_once(tmp_path: Path) -> None:
+    own = certify(tmp_path, "bed")
+    with pytest.raises(ConfigurationError, match="certificates of hl7"):
+        async with gateway(certificate=own.with_suffix(".pem"), key=tmp_path / "nothing.key"):
+            pass
 
 
 async def test_frames_in_halves_in_bursts_and_between_noise_lose_nothing() -> None:

@@ -1,21 +1,16 @@
 """An SDC device on this machine, with TLS and without, well and badly behaved."""
 
 import asyncio
-import datetime as dt
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from fakes.certificates import certify
 from fakes.live_bed import LiveBed
 from fakes.sdc_device import SdcDevice
 from sdc11073.certloader import mk_ssl_contexts
@@ -25,45 +20,6 @@ from edge_agent.core.ports import SourceEventKind
 
 HOSTILE = Path(__file__).resolve().parents[1] / "data" / "hostile" / "sdc"
 II, SPO2 = "MDC_ECG_ELEC_POTL_II", "MDC_PULS_OXIM_SAT_O2"
-
-
-def certify(folder: Path, who: str, authority: Path | None = None) -> Path:
-    """A key and a certificate for `who` in `folder`, by `authority` or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)])
-    now = dt.datetime.now(dt.UTC)
-    issuer, signer = name, key
-    if authority is not None:
-        issuer = x509.load_pem_x509_certificate(authority.with_suffix(".pem").read_bytes()).subject
-        loaded = serialization.load_pem_private_key(
-            authority.with_suffix(".key").read_bytes(), None
-        )
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-        signer = loaded
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False
-        )
-        .sign(signer, hashes.SHA256())
-    )
-    path = folder / who
-    path.with_suffix(".pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    path.with_suffix(".key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
 
 
 @asynccontextmanager
@@ -129,6 +85,23 @@ async def test_waveforms_numerics_and_alerts_come_over_tls(tmp_path: Path) -> No
             reasons = bed.reasons()
             assert "metric odd: code number 131399" in reasons
             assert "metric temp: MDC_TEMP: mm[Hg] cannot be converted to Cel" in reasons
+    finally:
+        await asyncio.to_thread(device.stop)
+
+
+async def test_a_device_is_found_by_its_endpoint_reference(tmp_path: Path) -> None:
+    device = SdcDevice(announced=True)
+    try:
+        async with connected(device, SdcPlan(epr=device.epr)) as bed:
+            for _ in range(30):  # discovery takes 3 s, and the first samples may come before
+                await stream(device, bed, 5)
+                if bed.got.n_samples(II):
+                    break
+            await bed.until(lambda got: got.n_samples(II) >= 5)
+        absent = SdcPlan(epr="urn:uuid:00000000-0000-4000-8000-000000000009")
+        async with connected(device, absent) as bed:
+            got = await bed.until(lambda got: SourceEventKind.LOST in got.kinds(), timeout_s=10)
+            assert any("endpoint reference" in event.text for event in got.events)
     finally:
         await asyncio.to_thread(device.stop)
 

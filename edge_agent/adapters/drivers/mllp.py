@@ -20,6 +20,7 @@ from edge_agent.adapters.drivers.inbox import Inbox
 from edge_agent.adapters.drivers.live import DeviceLostError
 from edge_agent.adapters.drivers.mllp_frames import END, START, MllpFramer
 from edge_agent.adapters.optional import import_driver
+from wardstream.contracts.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,13 @@ class MllpPlan:
 
 
 class MllpDriver:
-    """Server for ORU^R01; every message is answered, whatever is in it."""
+    """Server for ORU^R01; every message is answered, whatever is in it.
+
+    Raises
+    ------
+    ConfigurationError
+        The certificates cannot be used.
+    """
 
     def __init__(self, plan: MllpPlan, inbox: Inbox) -> None:
         import_driver("hl7")
@@ -66,6 +73,7 @@ class MllpDriver:
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._connections: set[asyncio.Task[None]] = set()
         self.port = plan.port
+        self._tls = self._context()
         self.on_listening: Callable[[], None] = lambda: None
 
     @property
@@ -83,7 +91,7 @@ class MllpDriver:
         """
         try:
             server = await asyncio.start_server(
-                self._serve, self._plan.host, self._plan.port, ssl=self._tls()
+                self._serve, self._plan.host, self._plan.port, ssl=self._tls
             )
         except OSError as error:
             raise DeviceLostError(f"cannot listen: {error}") from error
@@ -97,15 +105,19 @@ class MllpDriver:
                 connection.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def _tls(self) -> ssl.SSLContext | None:
+    def _context(self) -> ssl.SSLContext | None:
         if self._plan.certificate is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._plan.certificate, self._plan.key)
-        if self._plan.authority is not None:
-            context.load_verify_locations(self._plan.authority)
-            context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_cert_chain(self._plan.certificate, self._plan.key)
+            if self._plan.authority is not None:
+                context.load_verify_locations(self._plan.authority)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except OSError as error:  # ssl.SSLError is one
+            # Tried again it would fail again, and the bed would wait for a gateway in vain.
+            raise ConfigurationError([f"certificates of {self.name}: {error}"]) from error
         return context
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
