@@ -37,6 +37,9 @@ from wardstream.inference.port import RhythmRuntime
 from wardstream.inference.registry import load_runtime
 
 _TICK_NS: Final = NS_PER_S // 4
+_BEGUN_LATER: Final = 3
+"""Packets left out at the begin of the control: windows then end at other samples."""
+
 _ACTIVATIONS: Final = frozenset({Transition.ONSET, Transition.REACTIVATED})
 _OVER: Final = frozenset({Transition.ENDED, Transition.CLEARED})
 
@@ -136,15 +139,21 @@ def compare_delivery(
         ``missed`` and ``added``: high-priority alerts only without, only with faults;
         ``n_alerts``: without; ``n_samples_lost`` and ``n_samples_recorded_missing``;
         ``n_losses``; ``n_clock_steps`` and ``n_clock_jumps_recorded`` (a step below 1 s is
-        taken for a gap or a repeat).
+        taken for a gap or a repeat); ``control``: how many are missed and added when nothing is
+        done but to begin 0.12 s later, which is what marginal decisions alone amount to.
     """
     clean, _ = judge(undisturbed(packets), runtime)
     delivery = deliver(packets, faults, seed)
     told, report = judge(delivery, runtime)
+    later, _ = judge(undisturbed(numbered_anew(packets[_BEGUN_LATER:])), runtime)
     return {
         "n_alerts": sum(map(_is_high, clean)),
         "missed": [_words(one) for one in unmatched(clean, told, tolerance_s)],
         "added": [_words(one) for one in unmatched(told, clean, tolerance_s)],
+        "control": {
+            "missed": len(unmatched(clean, later, tolerance_s)),
+            "added": len(unmatched(later, clean, tolerance_s)),
+        },
         "n_samples_lost": delivery.n_samples_lost,
         "n_samples_recorded_missing": report.n_samples_missing,
         "n_losses": delivery.n_losses,

@@ -134,13 +134,19 @@ class GroupIntake:
         while self._waiting:
             chunk = self._waiting[0]
             in_order = chunk.sequence_number == self._last_number + 1
-            newest_ns = self._waiting[-1].end_time_ns
-            waited = abs(newest_ns - self.end_time_ns) >= REORDER_NS
-            if not in_order and not waited:
+            if not in_order and not self._has_waited():
                 break
             self._waiting.pop(0)
             stretches.extend(self._place(chunk, in_order=in_order))
         return stretches
+
+    def _has_waited(self) -> bool:
+        behind_ns = abs(self._waiting[-1].end_time_ns - self.end_time_ns)
+        if behind_ns <= CLOCK_JUMP_NS:
+            return behind_ns >= REORDER_NS
+        # The stamps say nothing where the clock was set: the samples that wait do.
+        n_waiting = sum(held.samples.shape[1] for held in self._waiting)
+        return n_waiting * NS_PER_S >= REORDER_NS * self.sampling_rate_hz
 
     def _place(self, chunk: WaveformChunk, *, in_order: bool) -> list[Stretch]:
         n_lost = self._lost_by_number(chunk)

@@ -124,3 +124,17 @@ def test_a_clock_that_is_set_delays_no_alarm(make_bed, jump_s: float, at_packet:
     )
     assert moved.pipeline.report.n_clock_jumps == 2  # each group has a clock of its own
     assert moved.pipeline.report.n_samples_missing == 0
+
+
+def test_a_packet_overtaken_while_the_clock_is_set_is_not_lost() -> None:
+    intake, order = GroupIntake(RATE_HZ), [*range(50), 51, 52, 50, *range(53, 100)]
+    samples = np.zeros((1, PACKET), dtype=np.float32)
+    stretches = [
+        stretch
+        for number in order
+        for stretch in intake.push(chunk(number, samples, 20_000.0 if number >= 50 else 0.0))
+    ]
+    assert sum(stretch.samples.shape[1] for stretch in stretches) == 100 * PACKET
+    assert [stretch.restart for stretch in stretches].count(True) == 1  # the first
+    assert intake.counts.samples_missing == 0
+    assert intake.counts.clock_jumps == 1
