@@ -124,6 +124,7 @@ class Bed:
             rhythm=memory.signs,
             model_available=judge.runtime is not None,
             channels_off_s=off_s,
+            leads_alone=ecg.leads_alone,
         )
 
     def breath_age_s(self, now_ns: TimestampNs) -> float:

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.core.lead_witness import LeadWitness
 from edge_agent.core.tracks import OFF_BINS, USABLE_SCORE, Track
 from wardstream.alerting.detection import (
     ASYSTOLE_S,
@@ -14,10 +15,12 @@ from wardstream.alerting.detection import (
     TACHYCARDIA_INTERVALS,
     TACHYCARDIA_PER_MIN,
 )
+from wardstream.alerting.lead_signs import LeadSigns
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.kernels.beats import MAX_BEATS
 from wardstream.kernels.derived_respiration import DerivedRespiration
 from wardstream.kernels.ecg import EcgLimits, EcgWatch
+from wardstream.kernels.quality import BIN_SAMPLES
 from wardstream.kernels.resample import TARGET_PERIOD_NS, TARGET_RATE_HZ
 
 _LIMITS: Final = EcgLimits(
@@ -40,6 +43,8 @@ class EcgTrack(Track):
         self._beats: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._rr_ms: NDArray[np.float64] = np.zeros(0)
         self._key = (0, 0)
+        self._witness = LeadWitness()
+        self._witnessed: tuple[int, tuple[LeadSigns, ...]] = (-1, ())
 
     def restart(self, start_time_ns: TimestampNs) -> None:
         """Forget the curve."""
@@ -47,6 +52,7 @@ class EcgTrack(Track):
         self._watch.reset()
         self._beats, self._rr_ms = np.zeros(0, dtype=np.int64), np.zeros(0)
         self._key = (0, 0)
+        self._witnessed = (-1, ())
 
     @property
     def n_out(self) -> int:
@@ -71,9 +77,18 @@ class EcgTrack(Track):
 
     def due_windows(self) -> Iterator[tuple[TimestampNs, list[NDArray[np.float32]]]]:
         """Windows of every lead whose end has been passed, with that end."""
+        for end, leads in self.due_hops():
+            yield self.time_of(end), leads
+
+    def due_hops(self) -> Iterator[tuple[int, list[NDArray[np.float32]]]]:
+        """The same with the sample before which each ends, for `time_of` and `window_until`."""
         while self._watch.hop_is_due:
             end, leads = self._watch.take_hop()
-            yield self.time_of(end), list(leads)
+            yield end, list(leads)
+
+    def window_until(self, end: int) -> NDArray[np.float32] | None:
+        """The window of every lead that ends at sample `end`; None where it is not kept."""
+        return self._watch.window_until(end)
 
     @property
     def hop_is_due(self) -> bool:
@@ -107,6 +122,13 @@ class EcgTrack(Track):
     def weights(self) -> NDArray[np.float64]:
         """Quality of each lead now, 0 where it is not to be judged."""
         return np.where(self.quality.score >= USABLE_SCORE, self.quality.score, 0.0)
+
+    def leads_alone(self) -> tuple[LeadSigns, ...]:
+        """What each lead that can be judged shows by itself; looked at five times a second."""
+        fifth = self._watch.n_out // BIN_SAMPLES
+        if fifth != self._witnessed[0]:
+            self._witnessed = (fifth, self._witness.signs(self._watch.latest(), self.weights))
+        return self._witnessed[1]
 
     @property
     def is_usable(self) -> bool:

@@ -186,7 +186,7 @@ class RhythmMemory:
     what is confirmed, where the manifest states a point for it; the larger one names it.
     Once named, it keeps its name until it is over, except that tachycardia may become
     fibrillation. Whether it calls for a shock is a second decision, over 4 s and by the
-    manifest's rule: it is said with the alarm and never withholds one.
+    manifest's rule, and said with the alarm; its log odds must reach the rule's alarm point.
     """
 
     def __init__(self) -> None:
@@ -239,7 +239,10 @@ class RhythmMemory:
         if verdict is None:
             self._signs = None
             return
-        confirmed = self._short["shockable"].confirmed
+        odds = None if rule is None else decided_odds(means, rule)
+        held = odds is None or rule is None or rule.alarm_point is None or odds >= rule.alarm_point
+        confirmed = held and self._short["shockable"].confirmed
+        confirmed_long = held and self._long.confirmed
         self._is_vf = sum(self._balance) >= 0 or (confirmed and self._is_vf)
         since_ns = self._since()
         self._signs = RhythmSigns(
@@ -247,11 +250,11 @@ class RhythmMemory:
             vf=confirmed and self._is_vf,
             vt=confirmed and not self._is_vf,
             asystole=self._short["asystole"].confirmed,
-            vf_long=self._long.confirmed and self._is_vf,
-            vt_long=self._long.confirmed and not self._is_vf,
+            vf_long=confirmed_long and self._is_vf,
+            vt_long=confirmed_long and not self._is_vf,
             vf_since_ns=since_ns,
             vt_since_ns=since_ns,
-            shockable=None if rule is None else decided_odds(means, rule) >= rule.point,
+            shockable=None if odds is None or rule is None else odds >= rule.point,
         )
 
     def _since(self) -> TimestampNs | None:

@@ -246,4 +246,6 @@ def _manifest(parts: BundleParts, golden: GoldenVectors) -> ModelManifest:
         metrics=dict(parts.metrics),
         shockable_operating_point=parts.shockable_operating_point,
         shockable_rule=parts.shockable_rule,
+        # An older agent knows neither the rule nor that it does not know it.
+        min_agent_version="0.1.0" if parts.shockable_rule is None else "0.2.0",
     )

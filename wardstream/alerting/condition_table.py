@@ -10,16 +10,22 @@ from wardstream.contracts.alert import AlertPriority, Condition
 
 _HIGH, _MEDIUM, _LOW = AlertPriority.HIGH, AlertPriority.MEDIUM, AlertPriority.LOW
 
+_CLEAR_HIGH_S: Final = 10.0
+"""An arrest that is not seen for some seconds is the same arrest: with 3 s every third
+high-priority alert on vfdb and cudb was the one before it again."""
+
 TABLE: Final[tuple[ConditionRule, ...]] = (
     patient(
         Condition.ASYSTOLE,
         "Asystole",
         _HIGH,
         definition="no QRS and no pulse for 4 s or longer",
-        source="ECG; contradicted by a pulse in PPG or arterial pressure",
+        source="ECG; contradicted by a pulse in PPG or arterial pressure, or by a lead that goes on"
+        " beating by itself",
         silenced_by="no usable ECG lead (then lead off stands)",
         disclosed_delay_s=4.5,
         latching=True,
+        clear_s=_CLEAR_HIGH_S,
     ),
     patient(
         Condition.VENTRICULAR_FIBRILLATION,
@@ -30,6 +36,7 @@ TABLE: Final[tuple[ConditionRule, ...]] = (
         silenced_by="no usable ECG lead; model unavailable",
         disclosed_delay_s=8.0,
         latching=True,
+        clear_s=_CLEAR_HIGH_S,
     ),
     patient(
         Condition.VENTRICULAR_TACHYCARDIA,
@@ -40,6 +47,7 @@ TABLE: Final[tuple[ConditionRule, ...]] = (
         silenced_by="no usable ECG lead; model unavailable",
         disclosed_delay_s=8.0,
         latching=True,
+        clear_s=_CLEAR_HIGH_S,
     ),
     patient(
         Condition.EXTREME_BRADYCARDIA,
@@ -51,17 +59,20 @@ TABLE: Final[tuple[ConditionRule, ...]] = (
         hysteresis="ends at 45 /min",
         disclosed_delay_s=9.0,
         latching=True,
+        clear_s=_CLEAR_HIGH_S,
     ),
     patient(
         Condition.EXTREME_TACHYCARDIA,
         "Extreme tachycardia",
         _HIGH,
         definition="rate above 140 /min over 17 consecutive beats",
-        source="ECG beats; contradicted by a slower pulse in PPG or arterial pressure",
+        source="ECG beats; contradicted by a slower pulse in PPG or arterial pressure, or by a lower"
+        " rate of the lead that can be believed most",
         silenced_by="no usable ECG lead; not raised beside fibrillation",
         hysteresis="ends at 135 /min",
         disclosed_delay_s=8.0,
         latching=True,
+        clear_s=_CLEAR_HIGH_S,
     ),
     patient(
         Condition.ATRIAL_FIBRILLATION,

@@ -20,7 +20,7 @@ __all__ = [
 RULES: Final[Mapping[Condition, ConditionRule]] = {rule.condition: rule for rule in TABLE}
 """Every condition of `wardstream.contracts.alert`, once."""
 
-DETECTOR_VERSION: Final = 1
+DETECTOR_VERSION: Final = 2
 """Raised by hand when `wardstream.alerting.detection` decides differently."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardstream.alerting.engine import Finding
+from wardstream.alerting.lead_signs import LeadSigns, beating_lead, slower_lead
 from wardstream.contracts.alert import AlertPriority, Condition
 from wardstream.contracts.timebase import NS_PER_MS, NS_PER_S, TimestampNs
 
@@ -122,6 +123,8 @@ class BedSigns:
         Whether there is a model at all.
     channels_off_s : dict of label to float
         Channels flat, at their rail or missing, and for how long.
+    leads_alone : callable
+        What each lead that can be judged shows by itself; asked only where it can decide.
     """
 
     time_ns: TimestampNs
@@ -134,6 +137,7 @@ class BedSigns:
     rhythm: RhythmSigns | None
     model_available: bool
     channels_off_s: dict[str, float]
+    leads_alone: Callable[[], Sequence[LeadSigns]] = tuple
 
 
 IsActive = Callable[[Condition], bool]
@@ -169,7 +173,7 @@ def _asystole(signs: BedSigns, _: Active) -> Finding:
         return _unknown(Condition.ASYSTOLE, signs)
     silence_s = (signs.time_ns - since_ns) / NS_PER_S
     silent = _is_silent(signs, since_ns)
-    recent = _pulsing(signs)
+    recent = _pulsing(signs) or (silent and _beats_on_one_lead(signs))
     # A silence that has only begun to be watched says nothing yet, for or against.
     undecided = not silent and not recent and since_ns != signs.last_beat_ns
     evidence = {"ecg_silence_s": silence_s, "n_pulses_4s": float(_most_recent(signs))}
@@ -188,6 +192,11 @@ def _is_silent(signs: BedSigns, since_ns: TimestampNs) -> bool:
 
 def _pulsing(signs: BedSigns) -> bool:
     return any(pulse.usable and pulse.n_recent >= 2 for pulse in signs.pulses)
+
+
+def _beats_on_one_lead(signs: BedSigns) -> bool:
+    # All leads together may be deafened by one that has just come off.
+    return signs.usable_since_ns is not None and beating_lead(signs.leads_alone()) is not None
 
 
 def _ecg_silent_since(signs: BedSigns) -> TimestampNs | None:
@@ -283,12 +292,19 @@ def _tachycardia(signs: BedSigns, active: Active) -> Finding:
     present = standing or rate > TACHYCARDIA_PER_MIN
     pulse = contradicting_pulse(signs)
     slower = pulse is not None and rate > _PULSE_DIFFERS * pulse.rate_per_min
+    present = present and (unbroken or standing) and not slower
+    evidence = {"rate_per_min": rate} | _pulse_evidence(pulse)
+    if present and not standing:
+        # A lead of artefact beside a good one gives beats of its own.
+        lead = slower_lead(signs.leads_alone(), rate)
+        if lead is not None:
+            present, evidence["best_lead_rate_per_min"] = False, lead.rate_per_min
     return Finding(
         condition=condition,
-        present=present and (unbroken or standing) and not slower,
+        present=present,
         time_ns=signs.time_ns,
         since_ns=_before(signs, rr_ms),
-        evidence={"rate_per_min": rate} | _pulse_evidence(pulse),
+        evidence=evidence,
     )
 
 
@@ -306,7 +322,8 @@ def _channel_off(signs: BedSigns, _: Active) -> Finding:
 
 def _artefact(signs: BedSigns, _: Active) -> Finding:
     since_ns = _ecg_silent_since(signs)
-    contradicted = since_ns is not None and _is_silent(signs, since_ns) and _pulsing(signs)
+    silent = since_ns is not None and _is_silent(signs, since_ns)
+    contradicted = silent and (_pulsing(signs) or _beats_on_one_lead(signs))
     all_off = signs.all_leads_flat_since_ns is not None
     unfit = signs.has_ecg and signs.usable_since_ns is None and not all_off
     return Finding(

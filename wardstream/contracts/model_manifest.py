@@ -85,9 +85,9 @@ class GoldenVectors:
 class ShockableRule:
     """How the answers of the last 4 s make one decision, shockable or not.
 
-    It decides what the rhythm of a window calls for, not whether an alarm is raised: that is
-    `ModelManifest.shockable_operating_point`'s, which a ventricular tachycardia of 100 to 150 a
-    minute must reach as well.
+    Its `point` decides what the rhythm of a window calls for. An alarm is raised from
+    `ModelManifest.shockable_operating_point` on, and from `alarm_point` where there is one, for
+    a ventricular tachycardia of 100 to 150 a minute must alarm as well.
 
     Attributes
     ----------
@@ -96,10 +96,14 @@ class ShockableRule:
     slow_and_regular : float
         Log odds taken off, 0 or more, where the leads clearly repeat themselves more slowly
         than 150 a minute.
+    alarm_point : float or None
+        The same log odds, below which no alert of fibrillation or ventricular tachycardia is
+        raised although the operating point is reached; None: they have no say in alerts.
     """
 
     point: float
     slow_and_regular: float
+    alarm_point: float | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.point):
@@ -107,6 +111,10 @@ class ShockableRule:
         if not 0 <= self.slow_and_regular < math.inf:
             raise OutOfRangeError(
                 f"slow_and_regular is {self.slow_and_regular}, expected at least 0"
+            )
+        if self.alarm_point is not None and not math.isfinite(self.alarm_point):
+            raise OutOfRangeError(
+                f"alarm_point of the shockable rule is {self.alarm_point}, expected a number"
             )
 
 

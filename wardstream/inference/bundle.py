@@ -25,7 +25,7 @@ from wardstream.kernels.windows import MIN_SCALE_MV, WINDOW_S, WINDOW_SAMPLES
 MANIFEST_FILE: Final = "manifest.json"
 MAX_ARTIFACT_BYTES: Final = 64_000_000
 
-AGENT_VERSION: Final = "0.1.0"
+AGENT_VERSION: Final = "0.2.0"
 """What ``min_agent_version`` of a manifest is compared with."""
 
 

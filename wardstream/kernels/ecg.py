@@ -209,6 +209,23 @@ class EcgWatch:
         at = (end - WINDOW_SAMPLES) % _CAPACITY
         return end, self._ring[:, at : at + WINDOW_SAMPLES]
 
+    def window_until(self, end: int) -> NDArray[np.float32] | None:
+        """A view on the 4 s that end (half open) at sample `end`, shape (n_leads, 1000).
+
+        None where they are no longer kept, or not yet there: 8 s are kept.
+        """
+        begin = end - WINDOW_SAMPLES
+        if not self._state[_N_OUT] - _CAPACITY <= begin <= end <= self._state[_N_OUT]:
+            return None
+        at = begin % _CAPACITY
+        return self._ring[:, at : at + WINDOW_SAMPLES]
+
+    def latest(self) -> NDArray[np.float32]:
+        """A view on the newest 8 s of every lead, filtered, as far as there are any."""
+        n = min(self._state[_N_OUT], _CAPACITY)
+        at = (self._state[_N_OUT] - n) % _CAPACITY
+        return self._ring[:, at : at + n]
+
 
 def _known(value: int) -> int | None:
     return None if value == _NEVER else value

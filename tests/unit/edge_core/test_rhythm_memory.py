@@ -151,3 +151,21 @@ def test_what_a_regular_slow_curve_shows_reaches_the_memory() -> None:
 def test_a_rule_that_cannot_be_is_refused(point: float, weight: float) -> None:
     with pytest.raises(OutOfRangeError, match=r"rule|slow_and_regular"):
         ShockableRule(point=point, slow_and_regular=weight)
+
+
+@pytest.mark.parametrize(("slow", "alarms"), [(0.0, True), (1.0, False)])
+def test_below_the_alarm_point_no_alert_stands(slow: float, alarms: bool) -> None:
+    # Log odds of 0.9 are 2.2; 2.5 less where the curve repeats itself slowly.
+    rule = ShockableRule(point=0.4, slow_and_regular=2.5, alarm_point=1.0)
+    signs = decided([(0.9, 0.0, slow)] * LONG_RULE[0], rule=rule)
+    assert (signs.vf, signs.vf_long, signs.shockable) == (alarms, alarms, alarms)
+
+
+def test_a_sure_belief_alarms_however_slowly_the_curve_repeats_itself() -> None:
+    rule = ShockableRule(point=0.4, slow_and_regular=2.5, alarm_point=1.0)
+    assert decided([(0.0, 0.99, 1.0)] * MEMORY_HOPS, rule=rule).vt
+
+
+def test_an_alarm_point_that_cannot_be_is_refused() -> None:
+    with pytest.raises(OutOfRangeError, match="alarm_point"):
+        ShockableRule(point=0.4, slow_and_regular=2.5, alarm_point=float("nan"))
