@@ -46,6 +46,7 @@ _HANDED_OVER: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "db": (("deploy.database",), "Bring a database to this version's schema."),
     "bench": (("deploy.bench",), "Measure speed and memory."),
     "chaos": (("deploy.chaos",), "Kill parts of a running stack; count what that costs."),
+    "soak": (("deploy.chaos", "soak"), "Run a stack for long; see whether anything in it grows."),
 }
 
 
