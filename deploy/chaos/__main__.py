@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.chaos.edge import EdgeCampaign, EdgeChaos
+from deploy.chaos.pipeline_command import pipeline
 from deploy.chaos.soak import Soak
 from deploy.chaos.soak import soak as run_soak
 from deploy.local.layout import StateFolder
@@ -107,6 +108,9 @@ async def _until_stopped(campaign: Campaign, folder: Path) -> dict[str, Any]:
         loop.add_signal_handler(number, stop.set)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WARDSTREAM_")}
     return await campaign(StateFolder(folder / "state"), environment, stop)
+
+
+app.command("pipeline")(pipeline)
 
 
 def main() -> None:
