@@ -1,4 +1,4 @@
-"""``python -m stream_processors bridge | worker | gateway | records``."""
+"""``python -m stream_processors bridge | worker | gateway | records | quarantine``."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ import typer
 
 from stream_processors.bootstrap import run_bridge, run_gateway, run_worker
 from stream_processors.cli import read_settings_or_exit, records
+from stream_processors.harmonise.commands import quarantine
 from stream_processors.settings import StreamSettings
 from wardstream.contracts.errors import ConfigurationError, ExitCode
 from wardstream.contracts.logs import log_to_stderr
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(records)
+app.add_typer(quarantine)
 
 
 @app.command()

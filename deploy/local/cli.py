@@ -43,6 +43,7 @@ _HANDED_OVER: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "edge": (("edge_agent",), "The agent at the bed: run, replay a recording, look at the outbox."),
     "models": (("models",), "Train, evaluate, publish and roll back models."),
     "records": (("stream_processors", "records"), "Give beds their patients' records."),
+    "streams": (("stream_processors",), "Bridge, worker, record gateway; what was quarantined."),
     "db": (("deploy.database",), "Bring a database to this version's schema."),
     "bench": (("deploy.bench",), "Measure speed and memory."),
     "chaos": (("deploy.chaos",), "Kill parts of a running stack; count what that costs."),
