@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from prometheus_client import start_http_server
@@ -32,9 +32,11 @@ from stream_processors.core.context import ContextTable
 from stream_processors.core.ports import OutgoingRecord
 from stream_processors.core.routing import partition_of
 from stream_processors.core.warm_up import warm_up
+from stream_processors.harmonise.harmoniser import load_harmoniser
 from stream_processors.record_gateway.conventions import Conventions
 from stream_processors.record_gateway.fhir_poll import FhirPoller
 from stream_processors.record_gateway.fhir_push import PushServer, push_app
+from stream_processors.record_gateway.fuzz import run_fuzz
 from stream_processors.record_gateway.gateway import Gateway, SayAgain
 from stream_processors.record_gateway.mllp_server import MllpPlan, MllpServer
 from stream_processors.record_gateway.pseudonym import site_secret
@@ -157,6 +159,11 @@ async def run_gateway(settings: StreamSettings) -> None:
         await _supervise([*services, SayAgain(gateway), alone], stop)
 
 
+def fuzz_gateway(n_messages: int, seed: int) -> dict[str, Any]:
+    """What became of `n_messages` damaged messages: see `record_gateway.fuzz`."""
+    return run_fuzz(n_messages, seed, load_harmoniser())
+
+
 def gateway_conventions(settings: StreamSettings) -> Conventions:
     """How the site writes its messages.
 
@@ -175,6 +182,8 @@ def gateway_conventions(settings: StreamSettings) -> Conventions:
         authorities=of_gateway.authorities,
         time_zone=None if zone is None else ZoneInfo(zone),
         processing_id=of_gateway.hl7_processing_id,
+        open_end=of_gateway.hl7_open_end,
+        trust_beds=of_gateway.trust_beds,
     )
 
 

@@ -1,4 +1,4 @@
-"""``records …``: who is in which bed, said by hand or by script."""
+"""``records …``: who is in which bed, said by hand or by script; ``fuzz …``: what holds."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stream_processors.bootstrap import current_beds, say_record_events
+from stream_processors.bootstrap import current_beds, fuzz_gateway, say_record_events
 from stream_processors.record_gateway.admission import admission, release
 from stream_processors.record_gateway.fhir_bundle import read_bundle
 from stream_processors.record_gateway.pseudonym import site_secret
@@ -120,6 +120,37 @@ def list_beds(as_json: _Json = False) -> None:
         return
     for bed in beds:
         print(f"{bed['bed_id']:<24} {bed['pseudonym'] or '(empty)':<20} since {bed['since']}")
+
+
+fuzz = typer.Typer(
+    name="fuzz",
+    help="Throw at a part what should never come, and count what becomes of it.",
+    no_args_is_help=True,
+)
+
+
+@fuzz.callback()
+def about_fuzz() -> None:
+    """Throw at a part what should never come, and count what becomes of it."""
+
+
+@fuzz.command("record")
+def fuzz_record(
+    messages: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed throws the same.")] = 1,
+    as_json: _Json = False,
+) -> None:
+    """Throw HL7 and FHIR at the record gateway and the harmoniser: cut, mis-encoded, swapped.
+
+    A simulated ward knows the truth of each message. Exit code 1 if anything was written to the
+    wrong patient, lost, not answered, taken in a wrong unit, or crashed. In memory: no database
+    and no Kafka are needed or touched.
+    """
+    logging.getLogger("stream_processors").setLevel(logging.CRITICAL)
+    report = fuzz_gateway(messages, seed)
+    print(json.dumps(report, indent=None if as_json else 1, ensure_ascii=False))
+    if not report["is_clean"]:
+        raise typer.Exit(ExitCode.CRASHED)
 
 
 def read_settings_or_exit() -> StreamSettings:

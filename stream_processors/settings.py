@@ -23,6 +23,9 @@ from wardstream.contracts.errors import ConfigurationError
 PREFIX: Final = "STREAM_"
 
 _Text = Annotated[str, Field(min_length=1)]
+_SHIPPED_SCORE: Final = (
+    Path(__file__).resolve().parents[1] / "models" / "artifacts" / "deterioration"
+)
 
 
 class GatewaySettings(BaseModel):
@@ -43,6 +46,10 @@ class GatewaySettings(BaseModel):
         Silence after which a sender's connection is closed.
     hl7_max_bytes : int
         Longest message.
+    hl7_open_end : bool
+        Take messages whose last segment is not ended by CR; one that was cut is then not noticed.
+    trust_beds : bool
+        Take observations that name only a bed, as of who was in it as far as was known then.
     bed_template : str
         How a bed id is made of PV1-3.
     bed_names : dict of str to str
@@ -71,6 +78,8 @@ class GatewaySettings(BaseModel):
     hl7_processing_id: Annotated[str, Field(pattern="^[PTD]$")] = "P"
     hl7_idle_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
     hl7_max_bytes: Annotated[int, Field(ge=1_000, le=64 << 20)] = 1 << 20
+    hl7_open_end: bool = False
+    trust_beds: bool = False
     bed_template: _Text = "{point_of_care}-{room}-{bed}"
     bed_names: dict[str, str] = {}
     authorities: dict[str, str] = {}
@@ -145,6 +154,8 @@ class StreamSettings(BaseSettings):
         Age at which frames are compressed, where the server's licence has compression.
     rollup_after_s : int
         How long after its last mark a minute is rolled up; above 30.
+    deterioration_bundle : Path
+        Folder of the deterioration score; where it is not there, none is said.
     grace_s : float
         Longest orderly end before the process kills itself.
     metrics_port : int
@@ -177,6 +188,7 @@ class StreamSettings(BaseSettings):
     keep_letters_days: Annotated[int, Field(ge=1)] = 90
     compress_after_days: Annotated[int, Field(ge=1)] = 7
     rollup_after_s: Annotated[int, Field(gt=30)] = 60
+    deterioration_bundle: Path = _SHIPPED_SCORE
     grace_s: Annotated[float, Field(gt=0, le=60)] = 8.0
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     site_secret: Annotated[SecretStr, Field(min_length=16)] | None = None

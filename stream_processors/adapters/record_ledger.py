@@ -216,6 +216,7 @@ async def _patients(connection: AsyncConnection[Any]) -> list[KnownPatient]:
             KnownPatient(
                 pseudonym=pseudonym,
                 birth_date=None if known.birth_year is None else date(known.birth_year, 7, 1),
+                is_day_known=known.birth_year is None,
                 sex=known.sex,
                 problems=known.problems,
                 charted=known.charted,

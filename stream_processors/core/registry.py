@@ -52,7 +52,9 @@ class KnownPatient:
     pseudonym : str
         Of whom.
     birth_date : date or None
-        In memory to the day; the ledger keeps the year.
+        In memory to the day; the ledger keeps the year, as its middle.
+    is_day_known : bool
+        Whether `birth_date` is more than the year.
     sex : str or None
         FHIR administrative gender.
     problems : tuple of Problem
@@ -63,6 +65,7 @@ class KnownPatient:
 
     pseudonym: str
     birth_date: date | None = None
+    is_day_known: bool = True
     sex: str | None = None
     problems: tuple[Problem, ...] = ()
     charted: tuple[PatientContext, ...] = ()
@@ -265,6 +268,7 @@ class Registry:
         new = KnownPatient(
             pseudonym=pseudonym,
             birth_date=intake.facts.birth_date or old.birth_date,
+            is_day_known=intake.facts.birth_date is not None or old.is_day_known,
             sex=intake.facts.sex or old.sex,
             problems=tuple(problems.values()),
             charted=charted[-_MAX_CHARTED:],
@@ -284,6 +288,7 @@ class Registry:
         return KnownPatient(
             pseudonym=survivor,
             birth_date=next((k.birth_date for k in found if k.birth_date), None),
+            is_day_known=next((k.is_day_known for k in found if k.birth_date), True),
             sex=next((k.sex for k in found if k.sex), None),
             problems=tuple(problems.values()),
             charted=tuple(charted[t] for t in sorted(charted, key=lambda t: t or 0)),
@@ -355,19 +360,18 @@ class Registry:
         owners = self._of_encounter.get(intake.encounter_id or "", set())
         if {self.survivor(owner) for owner in owners} - {named}:
             return "patient_contradiction", "the stay it names is another patient's"
-        if not intake.updates_facts and _contradict(intake.facts, self.facts(named)):
+        if not intake.updates_facts and _contradict(intake.facts, self._known(named)):
             text = "the day of birth or sex it states is not that of the patient it names"
             return "patient_contradiction", text
         return None
 
 
-def _contradict(stated: PatientFacts, known: PatientFacts) -> bool:
+def _contradict(stated: PatientFacts, known: KnownPatient) -> bool:
     if stated.sex and known.sex and stated.sex != known.sex:
         return True
     if stated.birth_date is None or known.birth_date is None:
         return False
-    # After a restart only the year is known, as its middle.
-    if (known.birth_date.month, known.birth_date.day) == (7, 1):
+    if not known.is_day_known:  # after a restart
         return stated.birth_date.year != known.birth_date.year
     return stated.birth_date != known.birth_date
 

@@ -34,6 +34,12 @@ class Conventions:
         Of HL7 times that state none.
     processing_id : str
         MSH-11 that is taken: P, T or D.
+    open_end : bool
+        Take messages whose last segment is not ended by CR: then one that was cut within an
+        identifier is not told from a whole one.
+    trust_beds : bool
+        Take observations that name only a bed as the patient's who was in it as far as was known
+        when they came: a movement that is told late does not move them.
     """
 
     site_secret: bytes
@@ -42,6 +48,8 @@ class Conventions:
     authorities: Mapping[str, str] = field(default_factory=dict[str, str])
     time_zone: ZoneInfo | None = None
     processing_id: str = "P"
+    open_end: bool = False
+    trust_beds: bool = False
 
     def pseudonym(self, authority: str, identifier: str) -> str:
         """Of the patient with that identifier."""

@@ -305,6 +305,17 @@ class _Reader:
 
     def _one_stay(self, resources: Iterable[Any]) -> str | None:
         # Of a record over years no single stay is that of all its observations.
+        named = [
+            r.encounter.identifier
+            for r in resources
+            if getattr(r, "encounter", None) is not None and r.encounter.identifier is not None
+        ]
+        if (
+            named
+            and named[0].value
+            and {(i.system, i.value) for i in named} == {(named[0].system, named[0].value)}
+        ):
+            return self._conventions.encounter(str(named[0].system or ""), named[0].value)
         found = {
             str(r.encounter.reference)
             for r in resources

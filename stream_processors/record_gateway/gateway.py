@@ -233,7 +233,8 @@ class Gateway:
             self._unsaid = []
 
     def _read_hl7(self, payload: bytes, header: Header) -> Sequence[Intake]:
-        message = parse(payload, header, self.conventions.processing_id)
+        conventions = self.conventions
+        message = parse(payload, header, conventions.processing_id, open_end=conventions.open_end)
         if header.message_type == "ADT":
             return read_adt(message, header, self.conventions)
         if header.message_type == "ORU":

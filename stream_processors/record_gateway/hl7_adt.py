@@ -61,6 +61,8 @@ def read_adt(message: Any, header: Header, conventions: Conventions) -> list[Int
     pseudonym = pseudonym_in(pid, 3, conventions)
     if pseudonym is None:
         raise Hl7Error("no_patient", "it names no patient (PID-3)", REQUIRED_FIELD)
+    if not pv1:
+        raise Hl7Error("no_visit", "it has no PV1: it may be cut", REQUIRED_FIELD)
     recorded_ns = _recorded(message, header, conventions)
     encounter_id, bed_id = visit_of(pv1, pid, conventions), bed_of(pv1, 3, conventions)
     movements: tuple[Movement, ...] = ()

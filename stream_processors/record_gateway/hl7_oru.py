@@ -59,6 +59,9 @@ def read_oru(message: Any, header: Header, conventions: Conventions) -> list[Int
     if pseudonym is None and bed_id is None:
         text = "it names neither patient (PID-3) nor bed (PV1-3)"
         raise Hl7Error("no_patient", text, REQUIRED_FIELD)
+    if pseudonym is None and not conventions.trust_beds:
+        text = "it names only a bed (STREAM_GATEWAY__TRUST_BEDS is not set)"
+        raise Hl7Error("no_patient", text, REQUIRED_FIELD)
     facts, _ = facts_in(pid)
     reader = _Results(header, conventions)
     reader.read(message)

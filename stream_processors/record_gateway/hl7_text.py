@@ -127,7 +127,7 @@ def read_header(payload: bytes) -> Header:
     )
 
 
-def parse(payload: bytes, header: Header, processing_id: str) -> Any:
+def parse(payload: bytes, header: Header, processing_id: str, *, open_end: bool = False) -> Any:
     """The segments of a message that can be taken.
 
     Raises
@@ -147,6 +147,9 @@ def parse(payload: bytes, header: Header, processing_id: str) -> Any:
         raise Hl7Error("processing_id", text, UNSUPPORTED_PROCESSING)
     if not _VERSIONS.fullmatch(header.version):
         raise Hl7Error("version", "its version (MSH-12) is not 2.x", UNSUPPORTED_VERSION)
+    if not open_end and not payload.endswith((b"\r", b"\n")):
+        # Cut within an identifier it would name another patient.
+        raise Hl7Error("cut", "its last segment has no end (CR): it may be cut", SEGMENT_SEQUENCE)
     text = _decode(payload, header)
     try:
         return hl7.parse(text)  # pyright: ignore[reportUnknownMemberType]
@@ -164,10 +167,21 @@ def _decode(payload: bytes, header: Header) -> str:
         stated = header.charset or "UTF-8, and MSH-18 states nothing"
         why = f"its bytes are not {stated} (at byte {error.start})"
         raise Hl7Error("encoding", why, DATA_TYPE) from error
+    if _CHARSETS[header.charset] not in ("utf-8", "ascii") and _is_utf8_text(payload):
+        why = f"its bytes are UTF-8, though MSH-18 states {header.charset}"
+        raise Hl7Error("encoding", why, DATA_TYPE)
     if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffd]", text):
         raise Hl7Error("encoding", "it holds control or replacement characters", DATA_TYPE)
     # A segment ends with CR; files and careless senders write CR LF or LF.
     return text.replace("\r\n", "\r").replace("\n", "\r")
+
+
+def _is_utf8_text(payload: bytes) -> bool:
+    # Other encodings take UTF-8 for text of their own, and a separator with it now and then.
+    try:
+        return not payload.decode("utf-8").isascii()
+    except UnicodeDecodeError:
+        return False
 
 
 def field_text(segment: Any, position: int, component: int | None = None) -> str:
