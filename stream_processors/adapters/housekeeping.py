@@ -103,6 +103,10 @@ _MARK: Final = sql.SQL(
     " WHERE NOT rolls_up_by_itself()"
     " ON CONFLICT (device_id, time) DO UPDATE SET marked_time = excluded.marked_time"
 )
+_MARK_SCORES: Final = sql.SQL(
+    "INSERT INTO score_due (device_id, time) SELECT * FROM unnest(%s::text[], %s::timestamptz[])"
+    " ON CONFLICT (device_id, time) DO UPDATE SET marked_time = excluded.marked_time"
+)
 
 
 class StoreHousekeeper:
@@ -297,6 +301,6 @@ async def _update(
         ],
     )
     buckets = sorted({(row[0], row[3].replace(second=0, microsecond=0)) for row, *_ in changed})
-    await connection.execute(
-        _MARK, ([device_id for device_id, _ in buckets], [start for _, start in buckets])
-    )
+    due = ([device_id for device_id, _ in buckets], [start for _, start in buckets])
+    await connection.execute(_MARK, due)
+    await connection.execute(_MARK_SCORES, due)

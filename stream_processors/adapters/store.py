@@ -253,14 +253,21 @@ class Unit:
         if not buckets:
             return
         ordered = sorted(buckets)  # one order in every worker: no deadlock
+        due = (
+            [device_id for device_id, _ in ordered],
+            [to_datetime(TimestampNs(start_ns)) for _, start_ns in ordered],
+        )
         await self._connection.execute(
             "INSERT INTO rollup_due (device_id, time)"
             " SELECT * FROM unnest(%s::text[], %s::timestamptz[]) WHERE NOT rolls_up_by_itself()"
             " ON CONFLICT (device_id, time) DO UPDATE SET marked_time = excluded.marked_time",
-            (
-                [device_id for device_id, _ in ordered],
-                [to_datetime(TimestampNs(start_ns)) for _, start_ns in ordered],
-            ),
+            due,
+        )
+        await self._connection.execute(
+            "INSERT INTO score_due (device_id, time)"
+            " SELECT * FROM unnest(%s::text[], %s::timestamptz[])"
+            " ON CONFLICT (device_id, time) DO UPDATE SET marked_time = excluded.marked_time",
+            due,
         )
 
     async def commit_handled(

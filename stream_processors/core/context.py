@@ -73,6 +73,8 @@ class JoinedContext:
         Where, and who.
     age_years : int or None
         Year of the frame less year of birth: the age reached in that year.
+    sex : str or None
+        FHIR administrative gender.
     problems : tuple of str
         Names of the problems active then.
     consciousness, supplemental_oxygen, temperature_celsius, systolic_noninvasive_mmhg
@@ -84,6 +86,7 @@ class JoinedContext:
     bed_id: str | None = None
     pseudonym: str | None = None
     age_years: int | None = None
+    sex: str | None = None
     problems: tuple[str, ...] | None = None
     consciousness: Consciousness | None = None
     supplemental_oxygen: bool | None = None
@@ -258,6 +261,7 @@ def _joined(bed_id: str, pseudonym: str, context: PatientContext, time_ns: int) 
         bed_id=bed_id,
         pseudonym=pseudonym,
         age_years=None if context.birth_year is None else max(0, year - context.birth_year),
+        sex=None if context.sex == "unknown" else context.sex,
         problems=_active_problems(context, time_ns),
         consciousness=context.consciousness if charted else None,
         supplemental_oxygen=context.supplemental_oxygen if charted else None,

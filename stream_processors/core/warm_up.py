@@ -2,16 +2,25 @@
 
 import numpy as np
 
-from stream_processors.core.context import ContextTable
+from stream_processors.core.context import UNKNOWN, ContextTable
 from stream_processors.core.copy_rows import copy_rows
 from stream_processors.core.fusion import LogRecord, decode_records, join
+from stream_processors.core.patient_scores import (
+    N_HOURS,
+    VITALS,
+    judge_deterioration,
+    score_minutes,
+    usual_of,
+)
 from wardstream.contracts.frame import BEDSIDE_V1, FeatureFrame, encode_frame
 from wardstream.contracts.timebase import TimestampNs
 from wardstream.contracts.waveform import GenerationMode
+from wardstream.inference.deterioration.boosted import BoostedTrees
+from wardstream.inference.deterioration.model import DeteriorationModel
 
 
 def warm_up() -> None:
-    """Send one made-up frame through decoding, joining and row building."""
+    """Send one made-up frame through decoding, joining, row building and scoring."""
     frame = FeatureFrame(
         device_id="warm-up",
         boot_id="00000000-0000-4000-8000-000000000000",
@@ -26,3 +35,25 @@ def warm_up() -> None:
         joined = join(batch, ContextTable())
         if joined is not None:
             copy_rows(joined)
+    _warm_up_scores()
+
+
+def _warm_up_scores() -> None:
+    nothing = np.full((1, N_HOURS, len(VITALS)), np.nan)
+    score_minutes(nothing[:, 0], [UNKNOWN])
+    usual_of(nothing)
+    stump = BoostedTrees(
+        roots=np.zeros(1, dtype=np.int32),
+        feature=np.full(1, -1, dtype=np.int16),
+        threshold=np.zeros(1),
+        left=np.full(1, -1, dtype=np.int32),
+        right=np.full(1, -1, dtype=np.int32),
+        missing_left=np.zeros(1, dtype=np.bool_),
+        value=np.zeros(1),
+        intercept=0.0,
+    )
+    empty = np.zeros((0, 0))
+    model = DeteriorationModel(
+        trees=stump, point=0.5, reference_edges=empty, reference_shares=empty
+    )
+    judge_deterioration(model, nothing, [UNKNOWN])

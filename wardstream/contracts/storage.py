@@ -32,6 +32,11 @@ class Table(StrEnum):
     FEATURE_ROLLUP_15M = "feature_rollup_15m"
     ROLLUP_DUE_15M = "rollup_due_15m"
     KEPT_SERIES = "kept_series"
+    # stream_processors: scores (0007)
+    PATIENT_SCORE = "patient_score"
+    SCORE_DUE = "score_due"
+    ALERT_SUPPORT = "alert_support"
+    DRIFT_STATISTIC = "drift_statistic"
     # cloud_api (0002)
     DEVICE = "device"
     DEVICE_BOOT = "device_boot"
@@ -47,6 +52,10 @@ class Table(StrEnum):
     # cloud_api (0003)
     PERSON_ORDER = "person_order"
     ESCALATION = "escalation"
+    # stream_processors, what the record says (0006)
+    OBSERVATIONS = "observations"
+    QUARANTINE = "quarantine"
+    LOCAL_MAPPINGS = "local_mappings"
     # written by a trigger on `device` (0004)
     DEVICE_CHANGE = "device_change"
 

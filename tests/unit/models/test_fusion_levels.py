@@ -4,11 +4,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from models.deterioration.figures import area
 from models.fusion.levels import Columns, Fused, Score, levels
-from models.training.forest import fit_forest
-from wardstream.inference.alarms.verifier import log_odds
 
 COLUMNS = Columns(np.array([0, 0, 1, 1, 2, 2, -1]), ("signal", "record", "noise"))
 
@@ -23,8 +22,8 @@ def cohort(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grow(rows: np.ndarray, truth: np.ndarray, seed: int) -> Score:
-    forest = fit_forest(rows, truth, seed=seed)
-    return lambda asked: log_odds(forest.score(asked))
+    model = HistGradientBoostingClassifier(max_iter=20, min_samples_leaf=10, random_state=seed)
+    return model.fit(rows, truth).decision_function
 
 
 @cache
@@ -33,7 +32,7 @@ def fitted(level: str) -> Fused:
 
 
 def answers(level: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-    rows, truth = cohort(200, 2)
+    rows, _ = cohort(200, 2)
     present = np.tile((number >> np.arange(3) & 1).astype(bool), (len(rows), 1))
     shown = COLUMNS.without(rows, present)
     return fitted(level).log_odds(shown), COLUMNS.present(shown).any(axis=1)
