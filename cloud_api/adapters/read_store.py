@@ -1,14 +1,23 @@
 """What REST answers from."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL
 
 from cloud_api.adapters.alert_rows import VIEW_COLUMNS, alert_fields, alert_view
 from cloud_api.adapters.database import Connection, ConnectionSource
+from cloud_api.adapters.trend_rows import (
+    level_for,
+    span_s,
+    trend_parameters,
+    trend_query,
+    trend_view,
+)
 from cloud_api.adapters.ward_rows import (
     DEVICES,
     FRAMES,
@@ -27,8 +36,10 @@ from cloud_api.core.views import (
     DeviceView,
     FrameView,
     ModelCommandView,
+    TrendView,
     VerdictView,
 )
+from wardstream.contracts.storage import ROLLUP_FEATURES
 from wardstream.contracts.timebase import TimestampNs, to_datetime
 
 _ALERTS: Final = SQL("""
@@ -113,6 +124,43 @@ class PostgresReads:
             frames = [frame_view(row) async for row in cursor]
         frames.reverse()
         return frames
+
+    async def trend(
+        self,
+        bed_id: str,
+        features: Sequence[str],
+        from_ns: int,
+        until_ns: int,
+        bucket_s: int | None,
+    ) -> TrendView:
+        """Minimum, mean and maximum of `features` a bucket that begins in ``[from_ns, until_ns)``.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such bed, feature or length of bucket.
+        """
+        unknown = sorted(set(features) - set(ROLLUP_FEATURES))
+        if unknown:
+            raise NotFoundError(f"there is no feature {', '.join(unknown)}")
+        try:
+            level = level_for(span_s(from_ns, until_ns), bucket_s)
+        except KeyError as error:
+            raise NotFoundError(f"there are no roll-ups of {bucket_s} s") from error
+        async with self._connections.use() as connection:
+            device_ids = await _devices_ever_at(connection, bed_id)
+            cursor = connection.cursor(row_factory=tuple_row)
+            await cursor.execute(
+                trend_query(level, features),
+                trend_parameters(
+                    level,
+                    bed_id,
+                    device_ids,
+                    to_datetime(TimestampNs(from_ns)),
+                    to_datetime(TimestampNs(until_ns)),
+                ),
+            )
+            return trend_view(bed_id, level, features, await cursor.fetchall())
 
     async def alerts(
         self, *, active: bool | None, bed_id: str | None, limit: int, now_ns: int

@@ -22,6 +22,7 @@ from cloud_api.core.views import (
     FrameView,
     ModelCommandView,
     ModelVersionView,
+    TrendView,
     Verdict,
     VerdictView,
 )
@@ -172,6 +173,14 @@ class ReadStore(Protocol):
     async def frames(
         self, bed_id: str, from_ns: int | None, until_ns: int | None, limit: int
     ) -> list[FrameView]: ...
+    async def trend(
+        self,
+        bed_id: str,
+        features: Sequence[str],
+        from_ns: int,
+        until_ns: int,
+        bucket_s: int | None,
+    ) -> TrendView: ...
     async def alerts(
         self, *, active: bool | None, bed_id: str | None, limit: int, now_ns: int
     ) -> list[AlertView]: ...

@@ -258,6 +258,27 @@ class FrameView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrendSeries:
+    """A feature over the buckets of a trend; null where nothing was measured."""
+
+    minimum: list[float | None]
+    mean: list[float | None]
+    maximum: list[float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrendView:
+    """A bed's roll-ups column by column: a row a bucket and patient, oldest first."""
+
+    bed_id: str
+    bucket_s: int
+    time_ns: list[int]
+    pseudonym: list[str]
+    n_frames: list[int]
+    features: dict[str, TrendSeries]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceView:
     """A device, for biomedical engineers."""
 

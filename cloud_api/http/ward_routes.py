@@ -1,18 +1,26 @@
 """Beds, devices and what was refused."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
 from cloud_api.core.errors import NotFoundError
 from cloud_api.core.staff import Permission
-from cloud_api.core.views import BedView, DeadLetterView, DeviceView, FrameView, NumericsView
+from cloud_api.core.views import (
+    BedView,
+    DeadLetterView,
+    DeviceView,
+    FrameView,
+    NumericsView,
+    TrendView,
+)
 from cloud_api.http.identity import Watcher
 from cloud_api.http.parts import Parts, json_response
 from wardstream.contracts.identity import check_id
 
 router = APIRouter(prefix="/api", tags=["ward"])
 
+_LAST_NS: Final = 7_258_118_400_000_000_000  # 2200: the store's clock ends later, datetime's too
 TimeNs = Annotated[int | None, Query(ge=0, lt=2**63)]
 
 
@@ -44,6 +52,23 @@ async def frames(
     """The newest stored seconds of a bed in ``[from_ns, until_ns)``, oldest first."""
     check_id(bed_id, "bed_id")
     return json_response(await parts.reads.frames(bed_id, from_ns, until_ns, limit))
+
+
+@router.get("/beds/{bed_id}/trend", response_model=TrendView)
+async def trend(
+    bed_id: str,
+    parts: Parts,
+    _user: Watcher,
+    feature: Annotated[list[str], Query(min_length=1, max_length=40)],
+    from_ns: Annotated[int, Query(ge=0, lt=_LAST_NS)],
+    until_ns: Annotated[int, Query(ge=0, lt=_LAST_NS)],
+    bucket_s: Annotated[int | None, Query()] = None,
+) -> Response:
+    """Minimum, mean and maximum of features a bucket of 10, 60 or 900 s, oldest first."""
+    check_id(bed_id, "bed_id")
+    return json_response(
+        await parts.reads.trend(bed_id, list(dict.fromkeys(feature)), from_ns, until_ns, bucket_s)
+    )
 
 
 @router.get("/devices", response_model=list[DeviceView])

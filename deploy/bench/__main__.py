@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from deploy.bench import codec
+from deploy.bench import codec, pipeline, store
 from wardstream.contracts.errors import ExitCode
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -38,6 +38,11 @@ _BENCHES: Final[dict[str, tuple[Callable[[], dict[str, Any]], str]]] = {
     "model": (
         _by_command("models", "bench", "--json"),
         "The model on one thread: a window, batches of 16 and 256, size; FP32 and torch beside it.",
+    ),
+    "store": (store.measure, "Rows a second into the store, its answers to the API, bytes a row."),
+    "pipeline": (
+        lambda: pipeline.measure(pipeline.PipelineLoad()),
+        "Frames over MQTT to committed rows, through every tier.",
     ),
     "codec": (codec.measure, "Encoding and decoding frames; peers on the same content."),
 }
@@ -68,8 +73,26 @@ def _add(name: str, measure: Callable[[], dict[str, Any]], help_text: str) -> No
         _print(measure(), as_json=as_json)
 
 
+@app.command("pipeline")
+def run_pipeline(
+    seconds: Annotated[float, typer.Option(min=3, max=3600, help="Of both phases.")] = 60.0,
+    frames_per_message: Annotated[int, typer.Option(help="1, or 16 as a backlog is sent.")] = 1,
+    kafka: Annotated[str, typer.Option(help="tansu, or apache.")] = "tansu",
+    devices: Annotated[int, typer.Option(min=1, max=1000, help="That publish.")] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Frames over MQTT to committed rows, through every tier: as many as go, then half the target."""
+    if frames_per_message not in pipeline.TARGET_FRAMES_PER_S or kafka not in {"tansu", "apache"}:
+        raise typer.BadParameter("--frames-per-message is 1 or 16, --kafka is tansu or apache")
+    load = pipeline.PipelineLoad(
+        seconds=seconds, frames_per_message=frames_per_message, kafka=kafka, devices=devices
+    )
+    _print(pipeline.measure(load), as_json=as_json)
+
+
 for _name, (_measure, _help) in _BENCHES.items():
-    _add(_name, _measure, _help)
+    if _name != "pipeline":  # has options of its own
+        _add(_name, _measure, _help)
 
 if __name__ == "__main__":
     try:

@@ -6,7 +6,7 @@ the passwords and the bed's answer are made up here.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,8 @@ from cloud_api.core.views import (
     ModelCommandView,
     ModelVersionView,
     TermsView,
+    TrendSeries,
+    TrendView,
     Verdict,
     VerdictView,
     condition_label,
@@ -363,6 +365,19 @@ class MemoryWard:
     ) -> list[FrameView]:
         stored = self.frames_by_bed.get(bed_id, [])
         return stored[-limit:]
+
+    async def trend(
+        self,
+        bed_id: str,
+        features: Sequence[str],
+        from_ns: int,
+        until_ns: int,
+        bucket_s: int | None,
+    ) -> TrendView:
+        return TrendView(
+            bed_id=bed_id, bucket_s=bucket_s or 60, time_ns=[], pseudonym=[], n_frames=[],
+            features={name: TrendSeries(minimum=[], mean=[], maximum=[]) for name in features},
+        )  # fmt: skip
 
     async def alerts(
         self, *, active: bool | None, bed_id: str | None, limit: int, now_ns: int
