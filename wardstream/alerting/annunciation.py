@@ -1,19 +1,26 @@
 """How alarms sound and flash: burst and flash tables after IEC 60601-1-8, and the sound itself.
 
-The figures were chosen inside the ranges of the standard as known to us; whoever certifies a
-device checks them against the edition that applies to it.
+The figures were chosen inside the ranges of IEC 60601-1-8:2006, tables 3 and 4. Pulses and the
+spacings between them are measured from 90 % to 90 % of the amplitude there. Spacing and rise of
+medium and low were found alike in a public implementation of the standard (that of Pulse in
+wavtools, GitHub); the other ranges are as we know them. Whoever certifies a device checks all
+of them against the edition that applies to it.
 
-| | high | medium | low |
+| (range) | high | medium | low |
 |---|---|---|---|
 | pulses of a burst | 5 + 5 | 3 | 2 |
-| pulse, ms (75–200; 125–250) | 150 | 200 | 200 |
-| pulse to pulse, ms | 200, 200, 400, 200; second five 0.5 s later | 400 | 400 |
+| pulse, ms (75–200; 125–250) | 105 | 155 | 155 |
+| spacing x, ms (50–125; 125–250) | 95 | 245 | 245 |
+| third to fourth pulse, ms (2 x + a pulse) | 295 | | |
+| fifth to sixth pulse, ms (350–1300) | 545 | | |
+| rise, share of the pulse (10–20 %) | 15 % | 10 % | 10 % |
 | end of a burst to the next, s (2.5–15; 2.5–30; 15 or more) | 2.7 | 9 | 19.4 |
 | light | red, 2 Hz | yellow, 0.6 Hz | yellow, steady |
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -46,6 +53,19 @@ class Burst:
     pulses: tuple[tuple[float, float], ...]
     pulse_s: float
     every_s: float
+
+    @property
+    def effective_pulse_s(self) -> float:
+        """Length of a pulse from 90 % to 90 % of its amplitude."""
+        return self.pulse_s - 0.9 * (_RISE_S + _FALL_S)
+
+    @property
+    def spacings_s(self) -> tuple[float, ...]:
+        """From the end of each pulse to the beginning of the next, at 90 % of the amplitude."""
+        onsets_s = [onset_s for onset_s, _ in self.pulses]
+        return tuple(
+            after - before - self.effective_pulse_s for before, after in pairwise(onsets_s)
+        )
 
     @property
     def length_s(self) -> float:

@@ -2,7 +2,11 @@
 
 Codes are taken as reference id (``MDC_PULS_OXIM_SAT_O2``) or as the context-free number of
 ISO/IEEE 11073-10101 (partition x 65536 + term); units as UCUM, MDC reference id or number.
-Numbers from the nomenclature tables of ISO/IEEE 11073-10101 (annex A).
+
+Numbers are those of ISO/IEEE 11073-10101, annex A. All but those of MDC_BLD_PULS_RATE_INV and
+MDC_DIM_MICRO_VOLT were found alike in public tables made from it: the IntelliVue data export
+definitions that open-source monitors carry, constants of ISO/IEEE 11073-20601 stacks, and HL7
+examples of IHE PCD.
 """
 
 from dataclasses import dataclass
@@ -34,9 +38,13 @@ REFERENCE_IDS: Final[dict[int, str]] = {
     150021: "MDC_PRESS_BLD_NONINV_SYS",
     150022: "MDC_PRESS_BLD_NONINV_DIA",
     150032: "MDC_PRESS_BLD_ART",
+    150036: "MDC_PRESS_BLD_ART",
     150033: "MDC_PRESS_BLD_ART_SYS",
     150034: "MDC_PRESS_BLD_ART_DIA",
     150035: "MDC_PRESS_BLD_ART_MEAN",
+    150037: "MDC_PRESS_BLD_ART_SYS",
+    150038: "MDC_PRESS_BLD_ART_DIA",
+    150039: "MDC_PRESS_BLD_ART_MEAN",
     150084: "MDC_PRESS_BLD_VEN_CENT",
     150344: "MDC_TEMP",
     150452: "MDC_PULS_OXIM_PLETH",
@@ -45,7 +53,9 @@ REFERENCE_IDS: Final[dict[int, str]] = {
     151562: "MDC_RESP_RATE",
     160212: "MDC_CONC_GLU_ISF",
 }
-"""Context-free number -> reference id, of what is registered in `wardstream.contracts.codes`."""
+"""Context-free number -> reference id, of what is registered in `wardstream.contracts.codes`.
+
+150036 to 150039 are MDC_PRESS_BLD_ART_ABP and its values, as in `SYNONYMS`."""
 
 SYNONYMS: Final[dict[str, str]] = {
     # The arterial line by its use: the same quantity, as 11073-10101 lists them side by side.

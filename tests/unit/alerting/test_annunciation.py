@@ -33,7 +33,9 @@ def test_the_sound_has_the_pulses_of_its_table(priority: AlertPriority) -> None:
 def test_the_figures_lie_in_the_ranges_that_the_module_states(priority: AlertPriority) -> None:
     burst, flash = BURSTS[priority], FLASHES[priority]
     shortest, longest = (0.075, 0.2) if priority is AlertPriority.HIGH else (0.125, 0.25)
-    assert shortest <= burst.pulse_s <= longest
+    assert shortest <= burst.effective_pulse_s <= longest
+    rise_s = 0.8 * 0.02  # from 10 % to 90 %
+    assert 0.1 <= rise_s / burst.effective_pulse_s <= 0.2
     assert all(150 <= hz <= 1000 for _, hz in burst.pulses)
     pause_s = burst.every_s - burst.length_s
     ranges = {
@@ -44,6 +46,21 @@ def test_the_figures_lie_in_the_ranges_that_the_module_states(priority: AlertPri
     (least_s, most_s), (slowest, fastest) = ranges[priority]
     assert least_s <= pause_s <= most_s
     assert slowest <= flash.rate_hz <= fastest
+
+
+def test_pulses_are_spaced_as_the_table_of_the_standard_has_it() -> None:
+    high = BURSTS[AlertPriority.HIGH].spacings_s
+    assert len(high) == 9
+    x = high[0]
+    assert 0.05 <= x <= 0.125
+    wide = 2 * x + BURSTS[AlertPriority.HIGH].effective_pulse_s
+    assert high[:4] == pytest.approx((x, x, wide, x))
+    assert 0.35 <= high[4] <= 1.3
+    assert high[5:] == pytest.approx(high[:4])
+    for priority in (AlertPriority.MEDIUM, AlertPriority.LOW):
+        spacings_s = BURSTS[priority].spacings_s
+        assert all(0.125 <= spacing_s <= 0.25 for spacing_s in spacings_s)
+        assert spacings_s == pytest.approx((spacings_s[0],) * len(spacings_s))
 
 
 @pytest.mark.parametrize("priority", AlertPriority)
