@@ -16,23 +16,28 @@ from prometheus_client import start_http_server
 from stream_processors.adapters.housekeeping import Retention, StoreHousekeeper
 from stream_processors.adapters.kafka_progress import KafkaProgress
 from stream_processors.adapters.kafka_sink import KafkaSink, ensure_topics
+from stream_processors.adapters.letter_box import LetterBox
 from stream_processors.adapters.metrics import export_counts
 from stream_processors.adapters.mqtt_inbox import MqttInbox
 from stream_processors.adapters.only_one import OnlyOne
 from stream_processors.adapters.record_ledger import StoredLedger
+from stream_processors.adapters.score_store import LoadedModel, ScoreStore
 from stream_processors.adapters.store import MARK_VALIDITY_S, Store
 from stream_processors.adapters.watermark_publisher import MqttWatermarkPublisher
 from stream_processors.agents.faust_worker import FaustSettings, FaustWorker
 from stream_processors.agents.frame_writer import FrameWriter
 from stream_processors.agents.patience import Patience
 from stream_processors.agents.record_keeper import RecordKeeper
+from stream_processors.agents.scoring import Scoring
 from stream_processors.agents.watch import Housekeeping, Watchdog
 from stream_processors.bridge.service import Bridge
 from stream_processors.core.context import ContextTable
 from stream_processors.core.ports import OutgoingRecord
+from stream_processors.core.replay import KeptLetter, replayed
 from stream_processors.core.routing import partition_of
 from stream_processors.core.warm_up import warm_up
 from stream_processors.harmonise.harmoniser import load_harmoniser
+from stream_processors.harmonise.keeper import ObservationKeeper
 from stream_processors.record_gateway.conventions import Conventions
 from stream_processors.record_gateway.fhir_poll import FhirPoller
 from stream_processors.record_gateway.fhir_push import PushServer, push_app
@@ -42,10 +47,11 @@ from stream_processors.record_gateway.mllp_server import MllpPlan, MllpServer
 from stream_processors.record_gateway.pseudonym import site_secret
 from stream_processors.settings import GatewaySettings, StreamSettings
 from wardstream.contracts.codec import encode
-from wardstream.contracts.errors import ConfigurationError, TransientError
+from wardstream.contracts.errors import ConfigurationError, ContractError, TransientError
 from wardstream.contracts.record import RecordEvent
 from wardstream.contracts.timebase import NS_PER_MS
 from wardstream.contracts.topics import RECORD_EVENTS
+from wardstream.inference.deterioration.model import MANIFEST_FILE, load_model
 
 logger = logging.getLogger(__name__)
 
@@ -253,6 +259,57 @@ async def say_record_events(settings: StreamSettings, events: Sequence[RecordEve
         )
 
 
+async def kept_letters(
+    settings: StreamSettings, *, device_id: str | None, limit: int
+) -> list[KeptLetter]:
+    """The oldest dead letters, of one device or of all.
+
+    Raises
+    ------
+    TransientError
+        The database is away.
+    """
+    url = settings.require_database_url()
+    async with Store(url, application_name="wardstream-letters") as store:
+        return await LetterBox(store).letters(letter_ids=None, device_id=device_id, limit=limit)
+
+
+async def replay_letters(
+    settings: StreamSettings, letter_ids: Sequence[str] | None, *, device_id: str | None, limit: int
+) -> list[tuple[str, str | None]]:
+    """Say dead letters once more; each with why it stays, None where it went.
+
+    A letter leaves the store after Kafka has its message: killed in between, it is said twice,
+    which the store takes once.
+
+    Raises
+    ------
+    TransientError
+        The database or Kafka is away; what was not said stays.
+    """
+    told: list[tuple[str, str | None]] = []
+    async with (
+        Store(settings.require_database_url(), application_name="wardstream-letters") as store,
+        KafkaSink(
+            settings.kafka_bootstrap,
+            n_partitions=settings.partitions,
+            replication=settings.replication,
+        ) as sink,
+    ):
+        box = LetterBox(store)
+        found = await box.letters(letter_ids=letter_ids, device_id=device_id, limit=limit)
+        for letter in found:
+            try:
+                records = replayed(letter, settings.partitions)
+            except ContractError as error:
+                told.append((letter.letter_id, str(error)))
+                continue
+            async with box.taking(letter.letter_id):
+                await sink.send_all(records)
+            told.append((letter.letter_id, None))
+    return told
+
+
 async def current_beds(settings: StreamSettings) -> list[dict[str, str | None]]:
     """Who is in which bed now.
 
@@ -273,7 +330,8 @@ def _worker_services(
     writer: FrameWriter,
     progress: KafkaProgress,
 ) -> list[Service]:
-    keeper = RecordKeeper(store, writer, clock_ns=time.time_ns)
+    stated = ObservationKeeper(store.connection, load_harmoniser(), time.time_ns)
+    keeper = RecordKeeper(store, writer, clock_ns=time.time_ns, keep_stated=stated.keep)
     faust_worker = FaustWorker(
         FaustSettings(
             bootstrap=settings.kafka_bootstrap,
@@ -293,6 +351,9 @@ def _worker_services(
         fine_rollups_days=settings.keep_fine_rollups_days,
         compress_after_days=settings.compress_after_days,
     )
+    scorer = ScoreStore(store, table, _deterioration(settings), settings.rollup_after_s)
+    scoring = Scoring(scorer, clock_ns=time.time_ns)
+    export_counts("scoring", scoring.counts)
     return [
         faust_worker,
         Housekeeping(
@@ -302,6 +363,7 @@ def _worker_services(
             clock_ns=time.time_ns,
             monotonic_s=time.monotonic,
         ),
+        scoring,
         Watchdog(
             progress,
             assignment=lambda: faust_worker.assignment,
@@ -309,6 +371,14 @@ def _worker_services(
             monotonic_s=time.monotonic,
         ),
     ]
+
+
+def _deterioration(settings: StreamSettings) -> LoadedModel | None:
+    # A bundle that is there and damaged ends the worker; one that is not there is said once.
+    if not (settings.deterioration_bundle / MANIFEST_FILE).exists():
+        logger.warning("no deterioration score in %s: none is said", settings.deterioration_bundle)
+        return None
+    return LoadedModel(*load_model(settings.deterioration_bundle))
 
 
 async def _first_contact(settings: StreamSettings, store: Store, writer: FrameWriter) -> None:

@@ -5,7 +5,7 @@ learner a modality, whose calibrated log odds are combined. All learn with modal
 all answer for every subset, and none answers where nothing is there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -165,10 +165,3 @@ def _platt(log_odds: Floats, truth: Bools) -> tuple[float, float]:
     regression: Any = LogisticRegression(C=1e3)
     regression.fit(log_odds[:, None], truth)
     return float(regression.coef_[0, 0]), float(regression.intercept_[0])
-
-
-def levels() -> Mapping[str, Fit]:
-    """Every level by name."""
-    from models.fusion.attention import fit_middle
-
-    return {"early": fit_early, "middle": fit_middle, "late": fit_late}

@@ -19,7 +19,8 @@ from models.evaluation.harness import EvaluationRequest
 from models.evaluation.outcome import Outcome, PredictionTable, Scored, ends, rounded
 from models.evaluation.report import ProtocolReport
 from models.evaluation.statistics import count
-from models.fusion.levels import Columns, Score, levels
+from models.fusion.every_level import levels
+from models.fusion.levels import Columns, Score
 from models.fusion.verifier_subsets import CHANNELS, channel_of, verifier_without
 from models.training.forest import fit_forest
 from models.training.verifier import choose_point

@@ -7,7 +7,8 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from models.deterioration.figures import area
-from models.fusion.levels import Columns, Fused, Score, levels
+from models.fusion.every_level import levels
+from models.fusion.levels import Columns, Fused, Score
 
 COLUMNS = Columns(np.array([0, 0, 1, 1, 2, 2, -1]), ("signal", "record", "noise"))
 
