@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from stream_processors.core.observation import Observation, PatientFacts
-from stream_processors.core.plausibility import Verdict, age_years, judge
+from stream_processors.core.plausibility import Judgement, Verdict, age_years, judge
 from stream_processors.core.terminology import (
     Concept,
     ConceptKind,
@@ -137,7 +137,10 @@ class _Held(Exception):  # noqa: N818 - not an error: the way out of the steps b
 
 
 def harmonise(
-    terminology: Terminology, observation: Observation, patient: PatientFacts | None = None
+    terminology: Terminology,
+    observation: Observation,
+    patient: PatientFacts | None = None,
+    decided: LocalMapping | None = None,
 ) -> Harmonised:
     """`observation` mapped, or held back with a reason; never neither and never both.
 
@@ -149,9 +152,11 @@ def harmonise(
         As stated.
     patient : PatientFacts or None
         For plausibility by age and sex.
+    decided : LocalMapping or None
+        What a person said of this very observation; its unit is not suspected any more.
     """
     try:
-        return _mapped(terminology, observation, patient or _NOBODY)
+        return _mapped(terminology, observation, patient or _NOBODY, decided)
     except _Held as held:
         return Quarantined(
             quarantine_id=_identity(observation, "quarantine"),
@@ -162,8 +167,13 @@ def harmonise(
         )
 
 
-def _mapped(terminology: Terminology, observation: Observation, patient: PatientFacts) -> Mapped:
-    mapping = terminology.local(
+def _mapped(
+    terminology: Terminology,
+    observation: Observation,
+    patient: PatientFacts,
+    decided: LocalMapping | None,
+) -> Mapped:
+    mapping = decided or terminology.local(
         observation.code_system,
         observation.code,
         observation.code_text,
@@ -186,8 +196,12 @@ def _mapped(terminology: Terminology, observation: Observation, patient: Patient
     unit: str | None = None
     text: str | None = None
     if concept.kind is ConceptKind.QUANTITY:
-        value = _quantity(terminology, concept, observation, mapping, age, patient.sex, flags)
+        stated = _number(concept, observation.value)
+        code = stated_ucum(terminology, concept, observation.unit, mapping, flags)
+        value = _converted(terminology, concept, stated, code)
         unit = concept.unit
+        judgement = judge(concept, value, stated, code, age=age, sex=patient.sex)
+        _check_judgement(concept, judgement, flags, unit_decided=decided is not None)
     elif concept.kind is ConceptKind.FINDING:
         text = _answer(concept, observation)
     elif concept.kind is ConceptKind.MEDICATION:
@@ -290,17 +304,7 @@ def stated_ucum(
     return stated
 
 
-def _quantity(
-    terminology: Terminology,
-    concept: Concept,
-    observation: Observation,
-    mapping: LocalMapping | None,
-    age: float | None,
-    sex: str | None,
-    flags: list[Flag],
-) -> float:
-    stated = _number(concept, observation.value)
-    code = stated_ucum(terminology, concept, observation.unit, mapping, flags)
+def _converted(terminology: Terminology, concept: Concept, stated: float, code: str) -> float:
     factors = terminology.conversions.get((concept.name, code))
     if factors is None:
         if concept.only_usual_units and code not in concept.usual_units:
@@ -316,14 +320,20 @@ def _quantity(
             raise _Held(Reason.WRONG_DIMENSION, f"{concept.name}: {error}", concept) from None
         terminology.keep_conversion(concept.name, code, factors)
     value = stated * factors[0] + factors[1]
-    judgement = judge(concept, value, stated, code, age=age, sex=sex)
-    if judgement.verdict is Verdict.IMPOSSIBLE or not math.isfinite(value):
-        raise _Held(Reason.IMPOSSIBLE_VALUE, judgement.text, concept)
-    if judgement.verdict is Verdict.UNIT_SUSPECTED:
-        raise _Held(Reason.UNIT_SUSPECTED, judgement.text, concept)
-    if judgement.verdict is Verdict.UNUSUAL:
-        flags.append(Flag.UNUSUAL)
+    if not math.isfinite(value):
+        raise _Held(Reason.IMPOSSIBLE_VALUE, f"{concept.name} {stated:g} {code}", concept)
     return value
+
+
+def _check_judgement(
+    concept: Concept, judgement: Judgement, flags: list[Flag], *, unit_decided: bool
+) -> None:
+    if judgement.verdict is Verdict.UNIT_SUSPECTED and not unit_decided:
+        raise _Held(Reason.UNIT_SUSPECTED, judgement.text, concept)
+    if judgement.is_impossible:
+        raise _Held(Reason.IMPOSSIBLE_VALUE, judgement.text, concept)
+    if judgement.verdict is not Verdict.USUAL:
+        flags.append(Flag.UNUSUAL)
 
 
 def _answer(concept: Concept, observation: Observation) -> str:

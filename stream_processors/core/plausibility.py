@@ -34,10 +34,13 @@ class Judgement:
         How it was judged.
     text : str
         Why, for a person; empty where usual.
+    is_impossible : bool
+        Outside the hard limits as stated, whatever other unit may be suspected.
     """
 
     verdict: Verdict
     text: str = ""
+    is_impossible: bool = False
 
 
 _USUAL = Judgement(Verdict.USUAL)
@@ -100,16 +103,21 @@ def judge(
     if limits.soft[0] <= value <= limits.soft[1]:
         return _USUAL
     stated = f"{concept.name} {stated_value:g} {stated_unit}"
+    impossible = not limits.hard[0] <= value <= limits.hard[1]
     if not limits.rare[0] <= value <= limits.rare[1]:
         other = _fitting_unit(concept, limits, stated_value, stated_unit)
         if other is not None:
             return Judgement(
-                Verdict.UNIT_SUSPECTED, f"{stated}: would be usual in {other}, hardly as stated"
+                Verdict.UNIT_SUSPECTED,
+                f"{stated}: would be usual in {other}, hardly as stated",
+                is_impossible=impossible,
             )
-    if not limits.hard[0] <= value <= limits.hard[1]:
+    if impossible:
         low, high = limits.hard
         return Judgement(
-            Verdict.IMPOSSIBLE, f"{stated}: outside {low:g} to {high:g} {concept.unit}"
+            Verdict.IMPOSSIBLE,
+            f"{stated}: outside {low:g} to {high:g} {concept.unit}",
+            is_impossible=True,
         )
     low, high = limits.soft
     return Judgement(Verdict.UNUSUAL, f"{stated}: outside {low:g} to {high:g} {concept.unit}")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from stream_processors.core.harmonising import Harmonised, Mapped, harmonise
 from stream_processors.core.observation import Observation, PatientFacts
 from stream_processors.core.terminology import LocalMapping, Terminology
+from stream_processors.core.ucum import conversion, parse_ucum
 from stream_processors.harmonise.graph import compile_terminology, read_graph
+from wardstream.contracts.errors import ConfigurationError, ContractError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,26 @@ class Harmoniser:
         self.terminology.forget_learned()
         for mapping in mappings:
             self.terminology.learn(mapping)
+
+    def check_mapping(self, concept: str, unit: str | None) -> None:
+        """Whether values of `unit` can be of `concept`.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such concept, or the unit is none, or does not measure it.
+        """
+        found = self.terminology.by_concept_name.get(concept)
+        if found is None:
+            raise ConfigurationError([f"no concept {concept!r}; `quarantine concepts` lists them"])
+        if unit is None:
+            return
+        try:
+            measured = parse_ucum(unit)
+            if found.unit is not None:
+                conversion(measured, parse_ucum(found.unit), found.substance)
+        except ContractError as error:
+            raise ConfigurationError([f"{concept}: {error}"]) from error
 
     def counts(self) -> HarmoniserCounts:
         """Where everything went so far."""
