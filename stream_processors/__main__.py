@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from stream_processors.bootstrap import run_bridge, run_gateway, run_worker
-from stream_processors.cli import fuzz, read_settings_or_exit, records
+from stream_processors.cli import fuzz, letters, read_settings_or_exit, records
 from stream_processors.harmonise.commands import quarantine
 from stream_processors.settings import StreamSettings
 from wardstream.contracts.errors import ConfigurationError, ExitCode
@@ -34,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(records)
+app.add_typer(letters)
 app.add_typer(fuzz)
 app.add_typer(quarantine)
 

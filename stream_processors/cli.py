@@ -5,14 +5,21 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
+from uuid import UUID
 
 import typer
 
-from stream_processors.bootstrap import current_beds, fuzz_gateway, say_record_events
+from stream_processors.bootstrap import (
+    current_beds,
+    fuzz_gateway,
+    kept_letters,
+    replay_letters,
+    say_record_events,
+)
 from stream_processors.record_gateway.admission import admission, release
 from stream_processors.record_gateway.fhir_bundle import read_bundle
 from stream_processors.record_gateway.pseudonym import site_secret
@@ -27,9 +34,17 @@ from wardstream.contracts.identity import check_id
 from wardstream.contracts.record import RecordEvent
 from wardstream.contracts.timebase import TimestampNs, from_datetime
 
+T = TypeVar("T")
+
 records = typer.Typer(
     name="records",
     help="Who is in which bed, and what the record knows of them.",
+    no_args_is_help=True,
+)
+
+letters = typer.Typer(
+    name="dead-letters",
+    help="Messages that broke a contract: look at them, and say them once more.",
     no_args_is_help=True,
 )
 
@@ -151,6 +166,62 @@ def fuzz_record(
     print(json.dumps(report, indent=None if as_json else 1, ensure_ascii=False))
     if not report["is_clean"]:
         raise typer.Exit(ExitCode.CRASHED)
+
+
+_Device = Annotated[str | None, typer.Option("--device", help="Of this device only.")]
+_Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, oldest first.")]
+
+
+@letters.command("list")
+def list_letters(device: _Device = None, limit: _Limit = 100, as_json: _Json = False) -> None:
+    """Show dead letters: which message, from where, and what is wrong with it."""
+    found = _run_or_exit(kept_letters(read_settings_or_exit(), device_id=device, limit=limit))
+    for letter in found:
+        told = {
+            "letter_id": letter.letter_id,
+            "origin": letter.origin,
+            "device_id": letter.device_id,
+            "reason": letter.reason,
+            "n_bytes": len(letter.payload),
+            "received_time": _iso(letter.received_time_ns),
+        }
+        line = f"{told['letter_id']}  {told['received_time']}  {letter.origin}: {letter.reason}"
+        print(json.dumps(told) if as_json else line)
+
+
+@letters.command("replay")
+def replay(
+    letter_ids: Annotated[list[str] | None, typer.Argument(help="Their ids, or --all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All, or all of --device.")] = False,
+    device: _Device = None,
+    limit: _Limit = 1000,
+) -> None:
+    """Say dead letters once more. What still breaks its contract stays, with the reason told."""
+    if bool(letter_ids) == every:
+        _end("name the letters (see dead-letters list), or say --all", ExitCode.USAGE)
+    for letter_id in letter_ids or ():
+        try:
+            UUID(letter_id)
+        except ValueError:
+            _end(f"{letter_id!r} is no letter's id (see dead-letters list)", ExitCode.USAGE)
+    told = _run_or_exit(
+        replay_letters(read_settings_or_exit(), letter_ids or None, device_id=device, limit=limit)
+    )
+    for letter_id, why in told:
+        print(f"{letter_id}  {'said again' if why is None else f'stays: {why}'}")
+    missing = set(letter_ids or ()) - {letter_id for letter_id, _ in told}
+    if missing:
+        _end(f"no such letters: {', '.join(sorted(missing))}", ExitCode.DATA_ERROR)
+
+
+def _run_or_exit(work: Coroutine[Any, Any, T]) -> T:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what fails is told below
+    try:
+        return asyncio.run(work)
+    except ConfigurationError as error:
+        _end("\n".join(error.problems), ExitCode.CONFIGURATION)
+    except TransientError as error:
+        _end(str(error), ExitCode.UNAVAILABLE)
 
 
 def read_settings_or_exit() -> StreamSettings:

@@ -53,6 +53,8 @@ class RigOptions:
         Whether the alarm path's intake runs too.
     partitions : int
         Of each topic.
+    rollup_after_s : int
+        How long after its last mark a minute is rolled up.
     commit_times : bool
         Whether PostgreSQL remembers when each transaction was committed.
     """
@@ -65,6 +67,7 @@ class RigOptions:
     workers: int = 1
     api: bool = False
     partitions: int = 4
+    rollup_after_s: int = 60
     commit_times: bool = False
 
 
@@ -140,6 +143,7 @@ class PipelineRig:
             "STREAM_INSTANCE": f"{role}-{number}",
             "STREAM_PARTITIONS": str(self.options.partitions),
             "STREAM_REPLICATION": str(replicas),
+            "STREAM_ROLLUP_AFTER_S": str(self.options.rollup_after_s),
         }
 
     async def add(self, role: str, number: int) -> Child:
