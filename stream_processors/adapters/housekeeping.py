@@ -246,6 +246,13 @@ async def _recompute(
         "reach": reach,
     }
     for level in levels:
+        # Frames of before a table was made have days in theirs that this one lacks.
+        await connection.execute(
+            "SELECT ensure_chunks(%s, day, day) FROM"
+            " (SELECT DISTINCT date_trunc('day', t, 'UTC') FROM unnest(%s::timestamptz[]) AS t)"
+            " AS due(day)",
+            (level.table, parameters["times"]),
+        )
         table = sql.Identifier(level.table)
         parameters["bucket"] = timedelta(seconds=level.bucket_s)
         await connection.execute(_FORGET.format(table), parameters)
