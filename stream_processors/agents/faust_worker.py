@@ -19,6 +19,7 @@ from wardstream.contracts.topics import (
     DEVICE_STATUS,
     FEATURES,
     GAPS,
+    OBSERVATIONS,
     RECORD_EVENTS,
     KafkaTopic,
 )
@@ -154,6 +155,7 @@ class FaustWorker:
             (GAPS, self._keeper.keep_gap),
             (DEVICE_STATUS, self._keeper.keep_status),
             (RECORD_EVENTS, self._keeper.keep_record_event),
+            (OBSERVATIONS, self._keeper.keep_observation),
             (DEAD_LETTER, self._keeper.keep_letter),
         ):
             app.agent(_topic(app, topic), name=topic.name, concurrency=1)(self._single(keep))

@@ -1,12 +1,13 @@
 """Single messages that become context or letters; what breaks a contract becomes a letter."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from stream_processors.agents.frame_writer import FrameWriter
 from stream_processors.agents.patience import Patience
 from stream_processors.core.context import DeviceBed
+from stream_processors.core.ledger import StatedObservation
 from stream_processors.core.letters import dead_letter
 from stream_processors.core.ports import Gap, RecordStore
 from wardstream.contracts.codec import decode
@@ -18,6 +19,7 @@ from wardstream.contracts.topics import (
     DEAD_LETTER,
     DEVICE_STATUS,
     GAPS,
+    OBSERVATIONS,
     RECORD_EVENTS,
     DeadLetter,
     KafkaTopic,
@@ -39,11 +41,19 @@ class RecordKeeper:
         Settles the numbers of gap notices.
     clock_ns : callable
         Wall clock.
+    keep_stated : callable
+        Stores what a record system stated; raises `TransientError` while the store is away.
     """
 
     def __init__(
-        self, store: RecordStore, writer: FrameWriter, *, clock_ns: Callable[[], int]
+        self,
+        store: RecordStore,
+        writer: FrameWriter,
+        *,
+        clock_ns: Callable[[], int],
+        keep_stated: Callable[[StatedObservation], Awaitable[None]],
     ) -> None:
+        self._keep_stated = keep_stated
         self._store = store
         self._writer = writer
         self._clock_ns = clock_ns
@@ -75,6 +85,12 @@ class RecordKeeper:
             return
         if await self.patience.until_done(lambda: self._store.keep_record_event(event)):
             logger.info("bed %s: %s", event.bed_id, event.kind)
+
+    async def keep_observation(self, payload: bytes) -> None:
+        """What a record system states of a patient."""
+        stated = await self._decoded(payload, StatedObservation, OBSERVATIONS)
+        if stated is not None:
+            await self.patience.until_done(lambda: self._keep_stated(stated))
 
     async def keep_gap(self, payload: bytes) -> None:
         """What a device gave up. Lanes other than frames are settled by who stores them."""
