@@ -20,6 +20,7 @@ from wardstream.contracts.timebase import TimestampNs
 from wardstream.kernels.beats import MAX_BEATS
 from wardstream.kernels.derived_respiration import DerivedRespiration
 from wardstream.kernels.ecg import EcgLimits, EcgWatch
+from wardstream.kernels.ectopic_beats import EctopicBeats
 from wardstream.kernels.quality import BIN_SAMPLES
 from wardstream.kernels.resample import TARGET_PERIOD_NS, TARGET_RATE_HZ
 
@@ -163,6 +164,16 @@ class EcgTrack(Track):
     def beats_from(self, first: int) -> NDArray[np.int64]:
         """250 Hz samples of the R peaks from number `first` on, as far back as they are kept."""
         return self._watch.beats.last_beats(max(self.n_beats - first, 0))
+
+    def ventricular_from(
+        self, first: int, judge: EctopicBeats
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """`beats_from` number `first` on, and which of them `judge` holds to be ventricular."""
+        beats = self._watch.beats
+        first = max(first, self.n_beats - MAX_BEATS)
+        return self.beats_from(first), judge.push(
+            beats.beat_index, beats.features, first, self.n_beats
+        )
 
     def rr_ms(self) -> NDArray[np.float64]:
         """Intervals, oldest first, none across an interruption."""

@@ -53,7 +53,7 @@ class LeadWitness:
             rate_per_min=60.0 / float(intervals.mean()),
             since_beat_s=(lead.size - float(beats[-1])) / TARGET_RATE_HZ,
             interval_s=usual_s,
-            regular=bool(np.abs(intervals - usual_s).max() < 0.2 * usual_s),
+            regular=bool(np.quantile(np.abs(intervals - usual_s), 0.75) < 0.2 * usual_s),
             height_mv=float(np.median([np.nanmax(span) - np.nanmin(span) for span in spans])),
             likeness=float(np.median(likeness[1:])),
         )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from edge_agent.core.bed import Bed
+from edge_agent.core.ectopy_watch import EctopyWatch
 from edge_agent.core.tracks import USABLE_SCORE
 from wardstream.alerting.ectopy import pause
 from wardstream.alerting.numerics import (
@@ -41,6 +42,10 @@ _RECENT_S: Final = 10.0
 _END_SHOWN_NS: Final = 60 * NS_PER_S
 
 _SAY_MORE: Final = {
+    Condition.VENTRICULAR_RUN: (
+        Condition.VENTRICULAR_TACHYCARDIA,
+        Condition.VENTRICULAR_FIBRILLATION,
+    ),
     Condition.HIGH_HEART_RATE: (
         Condition.EXTREME_TACHYCARDIA,
         Condition.VENTRICULAR_TACHYCARDIA,
@@ -74,6 +79,7 @@ class NumericsWatch:
         self._limits = limits
         self._ordered: LimitsInForce | None = None
         self._state = NumericsState()
+        self._ectopy = EctopyWatch()
         self._concerned = concerned
         self._is_active = is_active
         self._fibrillation_ended_ns: TimestampNs | None = None
@@ -134,6 +140,8 @@ class NumericsWatch:
         if breath_age_s >= APNOEA_S or Condition.APNOEA in concerned:
             findings.append(apnoea(breath_age_s, time_ns))
         findings.append(_pause(bed, time_ns))
+        frequent = Condition.FREQUENT_PVC in concerned
+        findings += self._ectopy.second(bed, time_ns, frequent_is_active=frequent)
         over = Condition.ATRIAL_FIBRILLATION_ENDED
         if self._fibrillation_ended_ns is not None or over in concerned:
             findings.append(self._fibrillation_end(time_ns))

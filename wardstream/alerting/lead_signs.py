@@ -24,7 +24,7 @@ class LeadSigns:
     since_beat_s : float
         Since the last; NaN likewise.
     regular : bool
-        Whether every interval is within a fifth of the median.
+        Whether three quarters of the intervals are within a fifth of the median.
     height_mv : float
         Median extent of its beats within 0.08 s of the peak; NaN likewise.
     likeness : float

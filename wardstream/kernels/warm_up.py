@@ -4,9 +4,10 @@ import numpy as np
 
 from wardstream.contracts.codes import Modality
 from wardstream.kernels.atrial import rr_features
-from wardstream.kernels.beats import QrsDetector
+from wardstream.kernels.beats import MAX_BEATS, QrsDetector
 from wardstream.kernels.derived_respiration import DerivedRespiration
 from wardstream.kernels.ecg import EcgLimits, EcgWatch
+from wardstream.kernels.ectopic_beats import EctopicBeats
 from wardstream.kernels.intervals import rr_statistics
 from wardstream.kernels.pulse import PulseDetector
 from wardstream.kernels.pulse_summary import summarise
@@ -46,5 +47,6 @@ def warm_up() -> None:
     respiration.take_beats(beats.beat_index, beats.features, 0, 0)
     respiration.take_pulses(PulseDetector(min_amplitude=1.0).pulses, 0, 0)
     respiration.rate_per_min()
+    EctopicBeats().push(np.arange(MAX_BEATS) * 200, np.ones((MAX_BEATS, 3)), 0, 20)
     rr_statistics(np.full(20, 800.0))
     rr_features(np.full(20, 800.0))
