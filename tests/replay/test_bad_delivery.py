@@ -19,8 +19,8 @@ from wardstream.inference.port import RhythmRuntime
 pytestmark = pytest.mark.data
 
 TOLERANCE_S = 15.0
-"""A clock that is set, or more than 10 s lost, begins the judgement anew: 4 s until a window is
-full, 5 s until it is confirmed, and the same once more where a loss falls into it."""
+"""More than 10 s lost begins the judgement anew: 4 s until a window is full, 5 s until it is
+confirmed, and the same once more where a loss falls into it. A clock that is set costs nothing."""
 
 
 def test_five_minutes_with_loss_jitter_overtaking_and_clock_steps(
@@ -32,14 +32,24 @@ def test_five_minutes_with_loss_jitter_overtaking_and_clock_steps(
     assert found["n_alerts"] >= 3
     assert found["missed"] == []
     assert found["added"] == []
-    # What was lost is recorded as missing, to within the jitter of the stamps around a loss.
     assert found["n_samples_lost"] > 1000
-    jitter_samples = 2 * faults.jitter_ms / 1000 * 250
-    assert abs(found["n_samples_recorded_missing"] - found["n_samples_lost"]) <= (
-        jitter_samples * (found["n_losses"] + found["n_clock_steps"])
-    )
+    # To within a few packets: one that came after it was given up is missing as well, and where
+    # the clock is set beside a lost one, nobody can tell how much was lost.
+    assert abs(found["n_samples_recorded_missing"] - found["n_samples_lost"]) <= 50
     assert found["n_clock_steps"] >= 2
     assert found["n_clock_jumps_recorded"] == found["n_clock_steps"]
+
+
+@pytest.mark.parametrize("name", ["cu01", "cu09", "cu10", "cu22"])
+def test_a_whole_record_raises_the_same_alerts_and_every_lost_sample_is_recorded(
+    recordings: Path, runtime: RhythmRuntime, name: str
+) -> None:
+    packets = read_packets(WfdbReader(recordings / "cudb" / name), 0, 510)
+    found = compare_delivery(packets, runtime, Faults(), seed=12, tolerance_s=TOLERANCE_S)
+    assert found["n_alerts"] >= 1
+    assert found["missed"] == []
+    assert found["added"] == []
+    assert found["n_samples_recorded_missing"] == found["n_samples_lost"] > 2000
 
 
 @pytest.mark.parametrize(
