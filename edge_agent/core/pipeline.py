@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.atrial_watch import AtrialWatch
-from edge_agent.core.bed import LIVE_NS, NUMERIC_KEPT_NS, Bed
+from edge_agent.core.bed import LIVE_NS, Bed
 from edge_agent.core.ecg_track import EcgTrack
 from edge_agent.core.frames import FrameMaker
 from edge_agent.core.groups import ChannelGroup
@@ -19,13 +19,9 @@ from edge_agent.core.pipeline_types import (
     PipelineOutput,
     PipelineReport,
 )
-from edge_agent.core.rhythm import (
-    PROBABILITY_FEATURES,
-    Questions,
-    RhythmJudge,
-    RhythmMemory,
-    answered,
-)
+from edge_agent.core.rhythm import PROBABILITY_FEATURES, Questions, answered
+from edge_agent.core.silence_watch import SilenceWatch
+from edge_agent.core.sparing import SHOCKABLE, RhythmWatch
 from edge_agent.core.strips import StripCutter
 from edge_agent.core.teller import AlertTeller
 from wardstream.alerting.bed_alerts import Holder
@@ -75,12 +71,9 @@ class BedPipeline:
         self._clock_ns = clock_ns
         self._monotonic_ns = monotonic_ns
         self._bed = Bed()
-        self._judge = RhythmJudge(runtime)
-        self.model_every = 1  # ask the model at every so-manieth hop; 2 on a hot device
-        self._n_hops = 0
-        self._first_tick_ns = TimestampNs(0)
-        self._last_numeric_ns = 0
-        self._memory = RhythmMemory()
+        self._rhythm = RhythmWatch(runtime)
+        self._judge, self._memory = self._rhythm.judge, self._rhythm.memory
+        self._silence = SilenceWatch(config.no_data_after_s)
         self._teller = AlertTeller(identity, clock_ns, state, config.rules)
         self._frames = FrameMaker(identity)
         self._strips = StripCutter(
@@ -102,6 +95,15 @@ class BedPipeline:
         self._last_latency_ms = math.nan
         self._now_ns = TimestampNs(0)
 
+    @property
+    def model_every(self) -> int:
+        """The model is asked at every so-manieth hop; 2 on a hot device."""
+        return self._rhythm.every
+
+    @model_every.setter
+    def model_every(self, every: int) -> None:
+        self._rhythm.every = every
+
     def push(self, chunk: WaveformChunk, received_time_ns: int) -> list[PipelineOutput]:
         """Judge `chunk`; everything that is to be told, in order.
 
@@ -110,10 +112,15 @@ class BedPipeline:
         OutOfRangeError
             The chunk is another device's.
         """
-        return answered(self.steps(chunk, received_time_ns), self._judge.infer)
+        steps = self.steps(chunk, received_time_ns)
+        return [] if steps is None else answered(steps, self._judge.infer)
 
-    def steps(self, chunk: WaveformChunk, received_time_ns: int) -> Questions[list[PipelineOutput]]:
+    def steps(
+        self, chunk: WaveformChunk, received_time_ns: int
+    ) -> Questions[list[PipelineOutput]] | None:
         """`push` in steps: each thing it yields is to be sent through the model.
+
+        None where nothing can come of `chunk`, as of nearly every one: it has been taken in.
 
         Raises
         ------
@@ -125,8 +132,37 @@ class BedPipeline:
         self._n_chunks += 1
         self._n_samples += chunk.samples.size
         group = self._group_of(chunk)
+        stretches = group.intake.push(chunk)
+        to_judge = False
+        if len(stretches) == 1 and not (stretches[0].restart or stretches[0].clock_jumped):
+            stretch = stretches[0]
+            if group.ecg is None:
+                passes = self._only_informs(group)
+                if passes and group.put_off(stretch):
+                    self._now_ns = TimestampNs(max(self._now_ns, group.newest_ns))
+            elif passes := group.take_in(stretch):
+                self._now_ns = TimestampNs(max(self._now_ns, group.newest_ns))
+                to_judge = not self._nothing_new(group.ecg)
+            if passes:
+                stretches = []
+            if passes and not to_judge and not self._may_complete(group):
+                self._strips.keep(chunk)
+                return None
+        return self._remaining(chunk, group, stretches, received_time_ns, to_judge=to_judge)
+
+    def _remaining(
+        self,
+        chunk: WaveformChunk,
+        group: ChannelGroup,
+        stretches: list[Stretch],
+        received_time_ns: int,
+        *,
+        to_judge: bool,
+    ) -> Questions[list[PipelineOutput]]:
         outputs: list[PipelineOutput] = []
-        for stretch in group.intake.push(chunk):
+        if to_judge:
+            yield from self._judge_now(group, received_time_ns, outputs)
+        for stretch in stretches:
             if stretch.restart or stretch.clock_jumped:
                 self._begin(group, stretch)
             if self._only_informs(group):
@@ -140,13 +176,22 @@ class BedPipeline:
         self._strips.keep(chunk)
         # The last packet of each second speaks for the others: it is due for a window as well.
         self._last_latency_ms = (self._clock_ns() - received_time_ns) / NS_PER_MS
-        # While this group, which is live, has not delivered a second, no second is complete.
-        end_ns = group.end_time_ns
-        if end_ns >= self._frames.next_end_ns or end_ns < self._now_ns - LIVE_NS:
-            outputs.extend(self._complete(self._bed.complete_until(self._now_ns)))
+        if self._completes(group):
+            complete_ns = self._bed.complete_until(self._now_ns)
+            outputs.extend((yield from self._complete(complete_ns)))
         elif self._strips.ordered:
             outputs.extend(self._strips.due(self._now_ns))
         return outputs
+
+    def _completes(self, group: ChannelGroup) -> bool:
+        """Whether a second may be complete now that `group` has come this far."""
+        # While this group, which is live, has not delivered a second, none is complete.
+        end_ns = group.end_time_ns
+        return end_ns >= self._frames.next_end_ns or end_ns < self._now_ns - LIVE_NS
+
+    def _may_complete(self, group: ChannelGroup) -> bool:
+        """Whether a second or a strip may be complete now that `group` has come this far."""
+        return self._strips.ordered or self._completes(group)
 
     @property
     def model(self) -> RhythmRuntime | None:
@@ -159,7 +204,7 @@ class BedPipeline:
 
     def observe(self, observation: NumericObservation) -> None:
         """Take note of a monitor's numeric; it is judged with the next chunk or tick."""
-        self._last_numeric_ns = max(self._last_numeric_ns, observation.determination_time_ns)
+        self._silence.note_numeric(observation.determination_time_ns)
         value = self._bed.note(observation)
         self._pending += self._numerics.observe(
             observation.code, value, observation.determination_time_ns
@@ -172,15 +217,7 @@ class BedPipeline:
     def tick(self, now_ns: TimestampNs, received_time_ns: int) -> list[PipelineOutput]:
         """What time alone brings: silence, expiry, seconds and strips nobody will complete."""
         outputs: list[PipelineOutput] = []
-        since_ns = self._silent_since(now_ns)
-        silence_s = (now_ns - since_ns) / NS_PER_S
-        silent = Finding(
-            condition=Condition.NO_DATA,
-            present=silence_s >= self._config.no_data_after_s,
-            time_ns=now_ns,
-            since_ns=since_ns,
-            evidence={"silence_s": max(silence_s, 0.0)},
-        )
+        silent = self._silence.finding(now_ns, self._now_ns)
         # Curves clear it, not a tick that happens to come early.
         heard = silent.present or not self._now_ns
         outputs.extend(self._tell([silent] if heard else [], received_time_ns))
@@ -188,7 +225,7 @@ class BedPipeline:
         outputs.extend(self._teller.expire(now_ns, received_time_ns))
         self._numerics.follow(self._teller.limits)
         if now_ns - self._now_ns > NS_PER_S:
-            outputs.extend(self._complete(self._now_ns))
+            outputs.extend(answered(self._complete(self._now_ns), self._judge.infer))
         outputs.extend(self._strips.due(now_ns))
         return outputs
 
@@ -247,6 +284,7 @@ class BedPipeline:
 
     def swap_runtime(self, runtime: RhythmRuntime) -> None:
         """Let `runtime` judge from the next window on; none goes unjudged."""
+        answered(self._rhythm.settle(), self._judge.infer)
         self._judge.swap(runtime)
 
     def snapshot(self) -> EngineSnapshot:
@@ -262,7 +300,7 @@ class BedPipeline:
         return PipelineReport(
             n_chunks=self._n_chunks,
             n_samples=self._n_samples,
-            n_windows_judged=self._judge.n_judged,
+            n_windows_judged=self._rhythm.n_judged,
             n_windows_unjudged=self._judge.n_unjudged,
             n_windows_unusable=self._judge.n_unusable,
             n_chunks_repeated=sum(count.repeated for count in counts),
@@ -275,15 +313,6 @@ class BedPipeline:
             quarantined=quarantined,
             channels=tuple(code for code in codes if code not in quarantined),
         )
-
-    def _silent_since(self, now_ns: TimestampNs) -> TimestampNs:
-        """When the last curve came; before the first, when a bed could have had one."""
-        if self._now_ns:
-            return self._now_ns
-        self._first_tick_ns = self._first_tick_ns or now_ns
-        # A bed of numerics alone is silent when the last of them stands no longer.
-        stood_ns = self._last_numeric_ns and self._last_numeric_ns + NUMERIC_KEPT_NS
-        return TimestampNs(max(self._first_tick_ns, min(stood_ns, now_ns)))
 
     def _group_of(self, chunk: WaveformChunk) -> ChannelGroup:
         group = self._bed.groups.get(chunk.codes)
@@ -301,7 +330,7 @@ class BedPipeline:
 
     def _begin(self, group: ChannelGroup, stretch: Stretch) -> None:
         if group.ecg is not None and stretch.restart:
-            self._memory.clear()
+            self._rhythm.clear()
         elif group.ecg is not None:
             self._memory.move(stretch.stepped_ns)
         if stretch.clock_jumped:
@@ -326,7 +355,9 @@ class BedPipeline:
         ecg = self._bed.ecg(self._now_ns)
         if group.ecg is not None:
             if group.ecg.hop_is_due:
-                yield from self._ask_model(group.ecg, chosen=group.ecg is ecg)
+                # Evidence of these two states what the model holds of the last hop.
+                calm = self._is_calm(ecg) and self._teller.concerned.isdisjoint(SHOCKABLE)
+                yield from self._rhythm.steps(group.ecg, chosen=group.ecg is ecg, calm=calm)
         elif ecg is not None and self._now_ns - ecg.time_ns < NS_PER_S:
             return  # the ECG's own packets decide; this one only informs them
         # What is absent need not be found absent, many times a second.
@@ -376,18 +407,6 @@ class BedPipeline:
             and self._bed.is_attached(self._now_ns)
         )
 
-    def _ask_model(self, ecg: EcgTrack, *, chosen: bool) -> Questions[None]:
-        for end_ns, leads in ecg.due_windows():
-            if not chosen:
-                continue
-            self._n_hops += 1
-            if self._n_hops % self.model_every:
-                verdict = self._judge.last  # stands for the hop that is not asked
-            else:
-                verdict = yield from self._judge.steps(leads, ecg.weights)
-            runtime = self._judge.runtime
-            self._memory.push(verdict, None if runtime is None else runtime.manifest, end_ns)
-
     def _tell(self, findings: list[Finding], received_time_ns: int) -> list[PipelineOutput]:
         if self._pending:
             findings = [*self._pending, *findings]
@@ -400,9 +419,10 @@ class BedPipeline:
                 self._strips.order(event.alert_id, event.event_time_ns)
         return [*events]
 
-    def _complete(self, until_ns: TimestampNs) -> list[PipelineOutput]:
+    def _complete(self, until_ns: TimestampNs) -> Questions[list[PipelineOutput]]:
         outputs: list[PipelineOutput] = []
         while (second_ns := self._frames.due(until_ns)) is not None:
+            yield from self._rhythm.newest()
             values = self._values(second_ns)
             # Told with the next packet, or by the watchdog where none comes.
             self._pending += self._numerics.second(values, self._bed, self._now_ns)
@@ -416,8 +436,8 @@ class BedPipeline:
     def _values(self, second_ns: TimestampNs) -> dict[str, float]:
         values = self._bed.frame_values(second_ns, self._now_ns)
         values["n_alerts_active"] = float(self._teller.n_active)
-        values["n_windows_judged"] = float(self._judge.n_judged - self._n_judged_before_frame)
-        self._n_judged_before_frame = self._judge.n_judged
+        values["n_windows_judged"] = float(self._rhythm.n_judged - self._n_judged_before_frame)
+        self._n_judged_before_frame = self._rhythm.n_judged
         values["decision_latency_ms"] = self._last_latency_ms
         self._last_latency_ms = math.nan
         if self._judge.runtime is not None:

@@ -81,6 +81,8 @@ class _Waiting:
                 if chunk is None:
                     return False
                 steps = self.pipeline.steps(chunk, self._received_time_ns)
+                if steps is None:
+                    continue
                 self.windows = next(steps)
                 self._steps = steps
                 return True

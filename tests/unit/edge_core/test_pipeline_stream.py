@@ -270,7 +270,9 @@ def test_a_model_is_swapped_between_two_windows_and_none_goes_unjudged(make_bed)
     report = bed.pipeline.report
     assert report.n_windows_unjudged == 0
     # The first windows fall into the detector's first seconds and have no quality yet.
-    assert old.n_windows + new.n_windows == report.n_windows_judged >= 140
+    assert report.n_windows_judged >= 140
+    # The model need not be asked about all of them while the rhythm is calm.
+    assert min(old.n_windows, new.n_windows) >= 3 / 8 * 80 - 2
     assert bed.told(FeatureFrame)[-1]["model_version"] == 2
 
 
