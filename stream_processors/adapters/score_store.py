@@ -24,6 +24,7 @@ from stream_processors.core.patient_scores import (
     score_minutes,
     usual_of,
 )
+from stream_processors.core.record_inputs import RECORD_INPUTS, Stated, stated
 from wardstream.alerting.drift import N_BINS, counts_of, largest_gap, stability_index
 from wardstream.contracts.alert import Condition
 from wardstream.contracts.timebase import NS_PER_S
@@ -78,6 +79,14 @@ _HOURS: Final = (
     " JOIN patient_score s ON s.pseudonym = asked.pseudonym"
     " AND s.time <= asked.time AND s.time > asked.time - interval '48 hours'"
     " WHERE s.time <= %s AND s.time > %s GROUP BY 1, 2"
+)
+_RECORD: Final = (
+    "SELECT asked.number, o.concept, o.unit,"
+    " extract(epoch FROM asked.time + interval '1 minute' - o.time)::float8 / 3600, o.value"
+    " FROM unnest(%s::text[], %s::timestamptz[]) WITH ORDINALITY AS asked(pseudonym, time, number)"
+    " JOIN observation_usable o ON o.pseudonym = asked.pseudonym AND o.kind = 'quantity'"
+    " AND o.time <= asked.time + interval '1 minute' AND o.time > asked.time - interval '48 hours'"
+    " WHERE o.concept = ANY(%s)"
 )
 _UPDATE: Final = (
     "UPDATE patient_score SET deterioration = %s, contributions = %s, deterioration_version = %s,"
@@ -187,7 +196,8 @@ class ScoreStore:
         hours = await _hours(connection, minutes)
         answers = None
         if self._loaded is not None:
-            answers, _ = judge_deterioration(self._loaded.model, hours, contexts)
+            record = await _record(connection, minutes)
+            answers, _ = judge_deterioration(self._loaded.model, hours, contexts, record)
         version = None if self._loaded is None else self._loaded.manifest.version
         usual = usual_of(hours)
         await connection.cursor().executemany(
@@ -298,6 +308,20 @@ async def _hours(connection: AsyncConnection[Any], minutes: Sequence[tuple[Any, 
     for number, hour, *means in await cursor.fetchall():
         hours[number - 1, hour] = np.array(means, dtype=np.float64)
     return hours
+
+
+async def _record(
+    connection: AsyncConnection[Any], minutes: Sequence[tuple[Any, ...]]
+) -> list[Stated]:
+    cursor = await connection.execute(
+        _RECORD,
+        ([row[3] for row in minutes], [row[1] for row in minutes], list(RECORD_INPUTS)),
+    )
+    found = [
+        stated(number - 1, concept, unit, hours_ago, value)
+        for number, concept, unit, hours_ago, value in await cursor.fetchall()
+    ]
+    return [one for one in found if one is not None]
 
 
 async def _counts(

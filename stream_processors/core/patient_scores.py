@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream_processors.core.context import JoinedContext
 from stream_processors.core.news2 import Vitals, news2_intervals
+from stream_processors.core.record_inputs import Stated
 from wardstream.alerting.bedside_scores import AVPU_POINTS, ScoreIntervals, score_intervals
 from wardstream.alerting.early_warning import Consciousness as Avpu
 from wardstream.contracts.record import Consciousness
@@ -152,9 +153,23 @@ def usual_of(hours: Floats) -> Usual:
 
 
 def judge_deterioration(
-    model: DeteriorationModel, hours: Floats, contexts: Sequence[JoinedContext]
+    model: DeteriorationModel,
+    hours: Floats,
+    contexts: Sequence[JoinedContext],
+    record: Sequence[Stated] = (),
 ) -> tuple[Judgements, Floats]:
     """Deterioration of each patient from hourly means and what the record knows of them.
+
+    Parameters
+    ----------
+    model : DeteriorationModel
+        In force.
+    hours : ndarray of float64, shape (n, N_HOURS, len(VITALS))
+        As for `usual_of`.
+    contexts : sequence of JoinedContext, length n
+        Who.
+    record : sequence of Stated
+        What chart and laboratory observed of them in the last two days.
 
     Returns
     -------
@@ -167,6 +182,8 @@ def judge_deterioration(
     row, hour, vital = np.nonzero(np.isfinite(hours))
     oldest = np.zeros(n)
     np.maximum.at(oldest, row, hour + 1.0)
+    for one in record:
+        oldest[one.row] = max(oldest[one.row], one.hours_ago)
     now_h = np.minimum(oldest, WINDOW_H)
     static = [
         (i, column(name), value)
@@ -177,12 +194,15 @@ def judge_deterioration(
         )
         if value is not None
     ]
+    asked = [(s.row, s.parameter, now_h[s.row] - s.hours_ago, s.value) for s in record]
+    asked += [(i, parameter, 0.0, float(value)) for i, parameter, value in static]
+    known = np.array(asked, dtype=np.float64).reshape(-1, 4)
     histories = histories_of(
         n,
-        np.array([*row, *(s[0] for s in static)], dtype=np.int64),
-        np.array([*_COLUMNS[vital], *(s[1] for s in static)], dtype=np.int64),
-        np.array([*(now_h[row] - hour - 0.5), *(0.0 for _ in static)], dtype=np.float64).clip(0),
-        np.array([*hours[row, hour, vital], *(float(s[2]) for s in static)], dtype=np.float64),
+        np.concatenate([row, known[:, 0].astype(np.int64)]),
+        np.concatenate([_COLUMNS[vital], known[:, 1].astype(np.int64)]),
+        np.concatenate([now_h[row] - hour - 0.5, known[:, 2]]).clip(0),
+        np.concatenate([hours[row, hour, vital], known[:, 3]]),
     )
     rows = feature_rows(histories, np.arange(n), now_h)
     return model.judge(rows), rows

@@ -155,6 +155,36 @@ async def test_without_any_measurement_it_abstains_and_says_so(
     ) == [(None, "nothing but demographics is known", True)]
 
 
+async def test_the_laboratory_moves_the_score(
+    database_url: str, store: Store, writer: FrameWriter, scorer: ScoreStore
+) -> None:
+    await admit(store, "patient-a", KNOWN)
+    await writer.write([frames(0, 60, **SICK)])
+    await scorer.score_minutes()
+    of = "SELECT deterioration, contributions ? 'lactate_mmol_per_l' FROM patient_score"
+    before = asked(database_url, of)[0]
+    with psycopg.connect(database_url, autocommit=True) as link:
+        for concept, value, unit in (
+            ("lactate", 11.0, "mmol/L"), ("urea", 32.0, "mmol/L"), ("platelets", 30.0, "10*9/L"),
+            ("lactate", 1.0, "mg/dL"),  # another unit than it is stored in: not taken
+        ):  # fmt: skip
+            link.execute(
+                "INSERT INTO observations (observation_id, time, time_ns, pseudonym, kind, concept,"
+                " code_system, code, value, unit, flags, stated_code_system, stated_code, source,"
+                " message_id) VALUES (gen_random_uuid(), %s, %s, 'patient-a', 'quantity', %s, 'LN',"
+                " 'x', %s, %s, '{}', 'LN', 'x', 'test', 'm')",
+                (HOUR - timedelta(hours=1), START - 3600 * NS_PER_S, concept, value, unit),
+            )
+    await writer.write([frames(60, 60, **SICK)])
+    await scorer.score_minutes()
+    after = asked(database_url, of + " ORDER BY time DESC")[0]
+    assert before[1] is False
+    assert after[1] is True
+    assert isinstance(before[0], float)
+    assert isinstance(after[0], float)
+    assert after[0] > before[0] + 0.1
+
+
 async def test_late_frames_score_their_minute_again(
     database_url: str, store: Store, writer: FrameWriter, scorer: ScoreStore
 ) -> None:

@@ -1,9 +1,11 @@
 """Scores of a minute and support of alerts, without a store."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rdflib import Graph, URIRef
 
 from stream_processors.core.alert_support import (
     JUDGED,
@@ -15,9 +17,11 @@ from stream_processors.core.alert_support import (
 )
 from stream_processors.core.context import JoinedContext
 from stream_processors.core.patient_scores import N_HOURS, VITALS, score_minutes, usual_of
+from stream_processors.core.record_inputs import RECORD_INPUTS, stated
 from wardstream.contracts.alert import Condition
 from wardstream.contracts.record import Consciousness
 
+KNOWLEDGE = Path(__file__).resolve().parents[3] / "stream_processors" / "knowledge"
 NOBODY_ELSE = JoinedContext(bed_id="bed-1", pseudonym="p")
 
 
@@ -115,3 +119,23 @@ def test_without_the_beds_word_the_pulse_decides_about_a_standstill() -> None:
 def test_other_conditions_are_left_undecided() -> None:
     for condition in set(Condition) - JUDGED:
         assert support(condition, 0.99).verdict is Verdict.UNDECIDED
+
+
+def test_every_input_of_the_record_is_a_concept_in_the_unit_it_is_stored_in() -> None:
+    graph = Graph().parse(KNOWLEDGE / "observations.ttl")
+    ws = dict(graph.namespaces())["ws"]
+    units = {
+        name: str(graph.value(URIRef(f"{ws}{name}"), URIRef(f"{ws}unit"))) for name in RECORD_INPUTS
+    }
+    assert units == {name: found.unit for name, found in RECORD_INPUTS.items()}
+
+
+def test_units_of_the_record_become_those_of_the_score() -> None:
+    found = stated(0, "creatinine", "umol/L", 2.0, 88.4)
+    assert found is not None
+    assert found.value == pytest.approx(1.0, rel=1e-3)
+    urea = stated(0, "urea", "mmol/L", 2.0, 10.0)
+    assert urea is not None
+    assert urea.value == pytest.approx(28.0, rel=1e-3)
+    assert stated(0, "creatinine", "mg/dL", 2.0, 1.0) is None
+    assert stated(0, "shoe-size", "cm", 2.0, 42.0) is None
