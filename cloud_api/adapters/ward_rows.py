@@ -9,6 +9,7 @@ from cloud_api.core.ports import WardRow
 from cloud_api.core.views import (
     NUMERIC_FEATURES,
     BedView,
+    DeviceQuarantineView,
     DeviceView,
     FrameView,
     ModelView,
@@ -133,4 +134,5 @@ def device_view(row: dict[str, Any]) -> DeviceView:
         outbox_rows=row["outbox_rows"],
         outbox_bytes=row["outbox_bytes"],
         channels=list(row["channels"]),
+        quarantined=[DeviceQuarantineView(**one) for one in row["quarantined"]],
     )

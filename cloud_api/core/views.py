@@ -279,6 +279,15 @@ class TrendView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceQuarantineView:
+    """What a device acquires and does not judge."""
+
+    channel: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceView:
     """A device, for biomedical engineers."""
 
@@ -302,6 +311,7 @@ class DeviceView:
     outbox_rows: dict[str, int]
     outbox_bytes: dict[str, int]
     channels: list[str]
+    quarantined: list[DeviceQuarantineView] = field(default_factory=list[DeviceQuarantineView])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

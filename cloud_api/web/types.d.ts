@@ -173,6 +173,7 @@ declare namespace Ward {
     n_windows_unjudged: number;
     outbox_rows: Record<string, number>;
     channels: string[];
+    quarantined: { channel: string; reason: string; count: number }[];
   }
 
   interface DeadLetter {

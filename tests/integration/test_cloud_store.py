@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -20,7 +21,7 @@ from cloud_api.core.ports import AcknowledgeRequest
 from wardstream.contracts import topics
 from wardstream.contracts.alert import AlertEvent, Transition
 from wardstream.contracts.codec import encode
-from wardstream.contracts.device import Connectivity, DeviceStatus
+from wardstream.contracts.device import Connectivity, DeviceStatus, QuarantineReport
 from wardstream.contracts.errors import ContractError
 from wardstream.contracts.waveform import AlertStrip
 
@@ -99,6 +100,20 @@ async def test_the_same_batch_in_two_replicas_is_stored_once_and_tells_both_the_
     assert sorted(result.n_new_events for result in results) == [0, 20]
     for result in results:
         assert [mark.sequence_number for _, mark in result.watermarks] == [19]
+
+
+async def test_what_a_bed_does_not_judge_is_shown_with_its_reason_and_count(store: Store) -> None:
+    refused = QuarantineReport(channel="obx 4711", reason="no unit is stated", count=12)
+    status = replace(make_status("bed-01", str(uuid4()), "bed-a"), quarantined=(refused,))
+    await store.intakes[0].commit([accepted(status)], [], NOW)
+    (device,) = await store.reads.devices()
+    assert device.channels == ["MDC_ECG_ELEC_POTL_II"]
+    (shown,) = device.quarantined
+    assert (shown.channel, shown.reason, shown.count) == ("obx 4711", "no unit is stated", 12)
+    again = replace(status, quarantined=())
+    await store.intakes[0].commit([accepted(again)], [], NOW)
+    (device,) = await store.reads.devices()
+    assert device.quarantined == []
 
 
 async def test_an_alert_without_a_place_gets_it_with_its_boots_first_status(store: Store) -> None:
