@@ -23,6 +23,7 @@ from models.evaluation.qrs_peers import installed_peers, run_peer
 from models.evaluation.report import ProtocolReport
 from models.evaluation.statistics import Counts, cluster_bootstrap, f1_of
 from models.evaluation.streaming import DetectedBeats, detect_beats, realtime_factor
+from wardstream.contracts.errors import ConfigurationError
 
 WIDE_S: Final = 0.150
 NARROW_S: Final = 0.050
@@ -64,8 +65,21 @@ class BeatRecord:
 
 
 def evaluate_qrs(request: EvaluationRequest) -> Outcome:
-    """Run the protocol."""
-    paths = [p for p in record_paths(request.folder("mitdb")) if p.with_suffix(".atr").exists()]
+    """Run the protocol.
+
+    A record without marks is judged and written to the predictions, and is in no figure.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no record.
+    """
+    everything = record_paths(request.folder("mitdb"))
+    if not everything:
+        folder = request.data_dir / "mitdb"
+        raise ConfigurationError([f"no record (.hea) is in {folder}: --data names its parent"])
+    paths = [path for path in everything if path.with_suffix(".atr").exists()]
+    unmarked = [path for path in everything if path not in set(paths)]
     detectors = _detectors(peers=request.peers)
     records: list[BeatRecord] = []
     found: list[DetectedBeats] = []
@@ -81,6 +95,9 @@ def evaluate_qrs(request: EvaluationRequest) -> Outcome:
     report = ProtocolReport(
         protocol="qrs", model="none", cross_validated=True, n_records=len(records)
     )
+    unscored = [(path.name, detect_beats(read_leads(path)).samples) for path in unmarked]
+    if not records:
+        return Outcome(report=report, predictions=_predictions(unscored), notes=_NOTES)
     report.metrics.update(_figures(records, beats))
     report.metrics["realtime_factor"] = round(realtime_factor(records[0].signal))
     report.metrics.update(_delays(records, found))
@@ -94,7 +111,9 @@ def evaluate_qrs(request: EvaluationRequest) -> Outcome:
         report.metrics["noise"] = _noise(request, records, detectors)
     return Outcome(
         report=report,
-        predictions=_predictions(records, beats),
+        predictions=_predictions(
+            [*((r.name, found) for r, found in zip(records, beats, strict=True)), *unscored]
+        ),
         confusions={"beats, by record (150 ms)": _confusion(records, beats)},
         worst=tuple(_worst(records, beats)),
         notes=_NOTES,
@@ -117,12 +136,8 @@ _NOTES: Final = (
 )
 
 
-def _predictions(records: Sequence[BeatRecord], found: Sequence[Found]) -> PredictionTable:
-    rows = [
-        (record.name, int(sample))
-        for record, samples in zip(records, found, strict=True)
-        for sample in samples
-    ]
+def _predictions(found: Sequence[tuple[str, Found]]) -> PredictionTable:
+    rows = [(name, int(sample)) for name, samples in found for sample in samples]
     return PredictionTable(("record", "sample"), rows)
 
 

@@ -76,3 +76,22 @@ def test_a_peer_sees_no_gaps_and_gives_each_beat_once() -> None:
 
     np.testing.assert_array_equal(run_peer(detect, lead, 250.0), [1, 3])
     np.testing.assert_array_equal(seen[0], [1.0, 1.0, 1.0, 3.0])
+
+
+def test_records_without_marks_are_written_down_and_are_in_no_figure(tmp_path: Path) -> None:
+    n_beats = _write_record(tmp_path / "mitdb", "900", 0.8)
+    (tmp_path / "mitdb" / "900.atr").unlink()
+    outcome = load_protocol("qrs")(EvaluationRequest(data_dir=tmp_path, cache_dir=tmp_path))
+    assert outcome.report.n_records == 0
+    assert "f1_150ms" not in outcome.report.metrics
+    assert abs(len(outcome.predictions.rows) - n_beats) <= 5
+    _write_record(tmp_path / "mitdb", "901", 0.7)
+    outcome = load_protocol("qrs")(EvaluationRequest(data_dir=tmp_path, cache_dir=tmp_path))
+    assert outcome.report.n_records == 1
+    assert {row[0] for row in outcome.predictions.rows} == {"900", "901"}
+
+
+def test_a_folder_without_records_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "mitdb").mkdir()
+    with pytest.raises(ConfigurationError, match="no record"):
+        load_protocol("qrs")(EvaluationRequest(data_dir=tmp_path, cache_dir=tmp_path))
