@@ -87,7 +87,7 @@ async def soak(
             "minutes": round(minutes, 2),
             "beds": plan.beds,
             **report(looked),
-            "restarts": stack.supervisor.n_restarts,
+            "restarts": sum(len({held.pid for held in helds}) - 1 for helds in looked.values()),
             "alerts": await _alerts(stack, plan),
         }
     finally:
