@@ -80,6 +80,7 @@ async def soak(
     ]
     try:
         await stack.start()
+        n_restarts = stack.supervisor.n_restarts  # what a start took is no part of the run
         begun_s = time.monotonic()
         looked = await _look(stack, plan, stop)
         minutes = (time.monotonic() - begun_s) / 60
@@ -87,7 +88,7 @@ async def soak(
             "minutes": round(minutes, 2),
             "beds": plan.beds,
             **report(looked),
-            "restarts": sum(len({held.pid for held in helds}) - 1 for helds in looked.values()),
+            "restarts": stack.supervisor.n_restarts - n_restarts,
             "alerts": await _alerts(stack, plan),
         }
     finally:
