@@ -29,15 +29,15 @@ class MemoryLedger:
     ) -> None:
         """Remember the answer, and what the message did until the next one."""
         self._answers[key] = answer
-        await self.keep_rows(changes, rows)
-
-    async def keep_rows(self, changes: Changes, rows: Sequence[OutboxRow]) -> None:
-        """Remember what was said, until the next."""
         self.changes, self.rows = changes, list(rows)
 
+    async def keep_rows(self, changes: Changes, rows: Sequence[OutboxRow]) -> None:
+        """Remember what is said besides."""
+        self.rows += rows
+
     async def unconfirmed(self, limit: int) -> Sequence[OutboxRow]:
-        """Nothing: what is said in memory is heard."""
-        return []
+        """What the last message said: whatever was before it has been heard."""
+        return self.rows[:limit]
 
     async def cursor(self, server: str, resource_type: str) -> str | None:
         """How far that server was read."""

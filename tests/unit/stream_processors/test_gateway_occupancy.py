@@ -180,7 +180,7 @@ def a_movement(draw: st.DrawFn) -> Movement:
     return moved(kind, who, at, to=to, stay=stay, recorded=recorded)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(movements=st.lists(a_movement(), max_size=14, unique_by=lambda m: m.movement_id),
        order=st.randoms(use_true_random=False))  # fmt: skip
 def test_whatever_order_admission_messages_come_in_no_frame_gets_the_wrong_patient(
@@ -195,7 +195,7 @@ def test_whatever_order_admission_messages_come_in_no_frame_gets_the_wrong_patie
         assert ward.joined(ALL_FRAMES) == [truth[tick][bed] for bed, tick in ALL_FRAMES]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(movements=st.lists(a_movement(), max_size=10, unique_by=lambda m: m.movement_id))
 def test_a_registry_made_anew_from_the_ledger_says_what_was_left_unsaid(
     movements: list[Movement],
