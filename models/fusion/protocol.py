@@ -4,7 +4,9 @@ The same folds, the same rows and the same subsets of missing modalities for all
 death in hospital of challenge2012 at 48 h, and whether the alarms of cinc2015 are true.
 """
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +22,7 @@ from models.evaluation.outcome import Outcome, PredictionTable, Scored, ends, ro
 from models.evaluation.report import ProtocolReport
 from models.evaluation.statistics import count
 from models.fusion.every_level import levels
-from models.fusion.levels import Columns, Score
+from models.fusion.levels import Columns, Grow, Score
 from models.fusion.verifier_subsets import CHANNELS, channel_of, verifier_without
 from models.training.forest import fit_forest
 from models.training.verifier import choose_point
@@ -84,17 +86,16 @@ def _compare(
     request: EvaluationRequest, name: str, table: Table
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
     rows, truth, fold, _, columns = table
-    grow = _boosted if name == "challenge2012" else _forest
+    grow: Grow = _boosted if name == "challenge2012" else _forest
     masks = {_name_of(columns, number): number for number in range(1 << len(columns.names))}
+    kept = request.cache_dir / "fusion" / _digest(table)
     answers: dict[str, dict[str, Floats]] = {}
-    for level, fit in levels().items():
+    for level in levels():
         answers[level] = {subset: np.full(len(rows), np.nan) for subset in masks}
         for k in range(N_FOLDS):
-            own = fold == k
-            fused = fit(rows[~own], truth[~own], columns, grow, SEED + 100 * k)
+            found_of_fold = _fold(kept / f"{level}-{k}.npy", table, grow, level, k)
             for subset, number in masks.items():
-                present = np.tile(_bits(number, len(columns.names)), (int(own.sum()), 1))
-                answers[level][subset][own] = fused.log_odds(columns.without(rows[own], present))
+                answers[level][subset][fold == k] = found_of_fold[number]
             request.progress(k + 1, N_FOLDS, f"{name}/{level}")
     everything = _name_of(columns, (1 << len(columns.names)) - 1)
     found: dict[str, Any] = {}
@@ -112,6 +113,34 @@ def _compare(
             )
             found[f"{DEFAULT}_above_{level}"] = ends(limits)
     return found, {level: by_subset[everything] for level, by_subset in answers.items()}
+
+
+def _fold(kept: Path, table: Table, grow: Grow, level: str, k: int) -> Floats:
+    # Answers of one level for every subset, shape (n_subsets, n_own); kept, for a run may be ended.
+    if kept.exists():
+        return np.load(kept, allow_pickle=False)
+    rows, truth, fold, _, columns = table
+    own, size = fold == k, len(columns.names)
+    fused = levels()[level](rows[~own], truth[~own], columns, grow, SEED + 100 * k)
+    answers = np.array(
+        [
+            fused.log_odds(
+                columns.without(rows[own], np.tile(_bits(number, size), (int(own.sum()), 1)))
+            )
+            for number in range(1 << size)
+        ]
+    )
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    np.save(kept, answers)
+    return answers
+
+
+def _digest(table: Table) -> str:
+    rows, truth, fold, _, _ = table
+    digest = hashlib.sha256(rows.tobytes() + truth.tobytes() + fold.tobytes())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _figures(
