@@ -48,6 +48,7 @@ _HANDED_OVER: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "database": (("deploy.database",), "Migrate, dump, restore a store; plan its room."),
     "bench": (("deploy.bench",), "Measure speed and memory."),
     "chaos": (("deploy.chaos",), "Kill parts of a running stack; count what that costs."),
+    "fuzz": (("stream_processors", "fuzz"), "Throw damaged messages; count what becomes of them."),
     "soak": (("deploy.chaos", "soak"), "Run a stack for long; see whether anything in it grows."),
 }
 
