@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_processors.core.context import Assignment, ContextTable, DeviceBed
-from stream_processors.core.occupancy import Movement, MovementKind, corrections, stays_of_bed
 from stream_processors.core.intake import Intake
+from stream_processors.core.occupancy import Movement, MovementKind, corrections, stays_of_bed
 from stream_processors.core.registry import Changes, Registry
 from wardstream.contracts.record import RecordEventKind
 
