@@ -40,7 +40,9 @@ def naive(beats: list[tuple[int, tuple[float, float, float]]]) -> list[bool]:
     return answers
 
 
-def train(n: int, *odd: tuple[int, int, tuple[float, float, float]]) -> list:
+def train(
+    n: int, *odd: tuple[int, int, tuple[float, float, float]]
+) -> list[tuple[int, tuple[float, float, float]]]:
     """`n` normal beats 200 samples apart; of `odd` (number, samples early, features)."""
     beats = [(200 * k, NORMAL) for k in range(n)]
     for number, early, features in odd:
