@@ -37,6 +37,13 @@ setup: $(VENV)/.stack ## Make .venv with what the local stack needs
 .PHONY: setup-train
 setup-train: $(VENV)/.train ## Add PyTorch to .venv, for training
 
+.venv-peers/.done: requirements/peers.lock
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/peers.lock
+	@touch $@
+.PHONY: setup-peers
+setup-peers: .venv-peers/.done ## Make .venv-peers: stream processors to measure ours against
+
 .PHONY: up
 up: setup ## Run the whole stack here and open beds (BEDS=4 KAFKA=tansu); Ctrl-C stops it
 	@$(BIN)/wardstream up --beds $(BEDS) --kafka $(KAFKA)

@@ -1,15 +1,17 @@
 """``python -m stream_processors bridge | worker | gateway | records | quarantine``."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from stream_processors.bootstrap import run_bridge, run_gateway, run_worker
+from stream_processors.bootstrap import measure_faust, run_bridge, run_gateway, run_worker
 from stream_processors.cli import fuzz, letters, read_settings_or_exit, records
 from stream_processors.harmonise.commands import quarantine
 from stream_processors.settings import StreamSettings
@@ -74,6 +76,19 @@ def gateway() -> None:
     __FHIR_POLL_URL, __FHIR_POLL_TOKEN and __FHIR_POLL_S.
     """
     _serve(run_gateway)
+
+
+@app.command(hidden=True)
+def measure(
+    frames: Annotated[int, typer.Option(min=1)], devices: Annotated[Path, typer.Option()]
+) -> None:
+    """Measure the Faust tier on frames that stand in Kafka: for ``wardstream bench faust``."""
+    for name, level in _QUIETER.items():
+        logging.getLogger(name).setLevel(level)
+    known = [(str(device), str(boot)) for device, boot in json.loads(devices.read_text())]
+    print(json.dumps(asyncio.run(measure_faust(read_settings_or_exit(), known, frames))))
+    sys.stdout.flush()
+    os._exit(ExitCode.OK)  # threads of the client libraries may hang at interpreter exit
 
 
 def main() -> None:

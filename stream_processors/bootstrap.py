@@ -26,6 +26,7 @@ from stream_processors.adapters.store import MARK_VALIDITY_S, Store
 from stream_processors.adapters.watermark_publisher import MqttWatermarkPublisher
 from stream_processors.agents.faust_worker import FaustSettings, FaustWorker
 from stream_processors.agents.frame_writer import FrameWriter
+from stream_processors.agents.measurement import NoPublisher, RowsOnly, measure_worker
 from stream_processors.agents.patience import Patience
 from stream_processors.agents.record_keeper import RecordKeeper
 from stream_processors.agents.scoring import Scoring
@@ -310,6 +311,51 @@ async def replay_letters(
     return told
 
 
+async def measure_faust(
+    settings: StreamSettings, devices: Sequence[tuple[str, str]], n_frames: int
+) -> dict[str, float]:
+    """What the tier does with the `n_frames` that stand in Kafka, the database left out.
+
+    Raises
+    ------
+    TransientError
+        Kafka is away.
+    TimeoutError
+        It took longer than 5 minutes.
+    """
+    (settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)
+    warm_up()
+    await ensure_topics(settings.kafka_bootstrap, settings.partitions, settings.replication)
+    store = RowsOnly(devices)
+    writer = FrameWriter(
+        store,
+        NoPublisher(),
+        ContextTable(),
+        clock_ns=time.time_ns,
+        monotonic_s=time.monotonic,
+        mark_validity_s=MARK_VALIDITY_S - 5,
+    )
+
+    async def forget(_: object) -> None:
+        return
+
+    keeper = RecordKeeper(store, writer, clock_ns=time.time_ns, keep_stated=forget)
+    return await measure_worker(
+        FaustWorker(_faust_settings(settings), writer, keeper), writer, n_frames
+    )
+
+
+def _faust_settings(settings: StreamSettings) -> FaustSettings:
+    return FaustSettings(
+        bootstrap=settings.kafka_bootstrap,
+        group=settings.group,
+        n_partitions=settings.partitions,
+        datadir=str(settings.state_dir / "faust"),
+        take_records=settings.take_records,
+        take_within_s=settings.take_within_ms / 1000,
+    )
+
+
 async def current_beds(settings: StreamSettings) -> list[dict[str, str | None]]:
     """Who is in which bed now.
 
@@ -333,14 +379,7 @@ def _worker_services(
     stated = ObservationKeeper(store.connection, load_harmoniser(), time.time_ns)
     keeper = RecordKeeper(store, writer, clock_ns=time.time_ns, keep_stated=stated.keep)
     faust_worker = FaustWorker(
-        FaustSettings(
-            bootstrap=settings.kafka_bootstrap,
-            group=settings.group,
-            n_partitions=settings.partitions,
-            datadir=str(settings.state_dir / "faust"),
-            take_records=settings.take_records,
-            take_within_s=settings.take_within_ms / 1000,
-        ),
+        _faust_settings(settings),
         writer,
         keeper,
     )

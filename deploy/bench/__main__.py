@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from deploy.bench import codec, pipeline, store
+from deploy.bench import codec, faust, pipeline, store
 from wardstream.contracts.errors import ExitCode
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -43,6 +43,10 @@ _BENCHES: Final[dict[str, tuple[Callable[[], dict[str, Any]], str]]] = {
     "pipeline": (
         lambda: pipeline.measure(pipeline.PipelineLoad()),
         "Frames over MQTT to committed rows, through every tier.",
+    ),
+    "faust": (
+        faust.measure,
+        "The Faust tier alone, frames a second and core; peers at the same join and score.",
     ),
     "codec": (codec.measure, "Encoding and decoding frames; peers on the same content."),
 }

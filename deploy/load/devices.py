@@ -91,7 +91,7 @@ class LoadDevice:
         self.link = DeviceLink(
             Account.of(url), tuple(watermarks.values()), self._hear, self._say_status
         )
-        self._template = _template(device_id, boot_id)
+        self._template = frame_template(device_id, boot_id)
 
     def n_uncovered(self, lane: Lane = Lane.FRAME) -> int:
         """Numbers given out that no watermark covers."""
@@ -122,16 +122,10 @@ class LoadDevice:
         for at in range(0, n_frames, per_message):
             numbers = range(first + at, first + min(at + per_message, n_frames))
             payload = b"".join(
-                self._frame(number, start_time_ns + step_ns * (number - first))
+                self._template.at(number, start_time_ns + step_ns * (number - first))
                 for number in numbers
             )
             self._send(held, address, payload, numbers[-1])
-
-    def _frame(self, number: int, start_time_ns: int) -> bytes:
-        # Patching a template costs 1 µs, building the frame anew 25.
-        _TIMES.pack_into(self._template, 48, number, start_time_ns, number * NS_PER_S)
-        _FEATURE.pack_into(self._template, HEADER_BYTES, 60.0 + number % 40)
-        return bytes(self._template)
 
     def say_alert(self, event_time_ns: int) -> None:
         """Number, keep and publish the next event of an alert that comes and goes."""
@@ -250,7 +244,24 @@ def boot_id_of(*names: object) -> str:
     return str(UUID(bytes=digest[:16], version=4))
 
 
-def _template(device_id: str, boot_id: str) -> bytearray:
+class FrameTemplate:
+    """Frames of one life that differ in number, time and heart rate.
+
+    Patching a template costs 1 µs, building the frame anew 25.
+    """
+
+    def __init__(self, frame: bytes) -> None:
+        self._frame = bytearray(frame)
+
+    def at(self, number: int, start_time_ns: int) -> bytes:
+        """Frame `number`."""
+        _TIMES.pack_into(self._frame, 48, number, start_time_ns, number * NS_PER_S)
+        _FEATURE.pack_into(self._frame, HEADER_BYTES, 60.0 + number % 40)
+        return bytes(self._frame)
+
+
+def frame_template(device_id: str, boot_id: str) -> FrameTemplate:
+    """A template with figures drawn from the device's name; a few are missing."""
     generator = np.random.default_rng(
         int.from_bytes(hashlib.sha256(device_id.encode()).digest()[:4])
     )
@@ -263,7 +274,7 @@ def _template(device_id: str, boot_id: str) -> bytearray:
         device_id=device_id, boot_id=boot_id, sequence_number=0, start_time_ns=TimestampNs(0),
         monotonic_ns=0, generation_mode=GenerationMode.TEST, values=values,
     )  # fmt: skip
-    return bytearray(encode_frame(frame))
+    return FrameTemplate(encode_frame(frame))
 
 
 def _status(device: LoadDevice, reported_time_ns: int) -> DeviceStatus:

@@ -1,0 +1,1 @@
+"""What peers do in their own environment (``make setup-peers``); nothing here is imported."""
