@@ -22,7 +22,9 @@ from wardstream.contracts.frame import BEDSIDE_V1
 # clock set back, may give an older boot later times. The device's own word on how far its data
 # reach bounds the search, or a boot without frames would have its whole history read.
 WARD: Final = SQL("""
-    SELECT d.*, f.start_time_ns, f.frame_stored_time_ns, f.pseudonym, f.age_years, f.problems,
+    SELECT d.device_id, d.unit_id, d.bed_id, d.site_id, d.connectivity, d.generation_mode,
+           d.source, d.heard_time_ns, d.silent, d.model_state, d.model_version, d.model_reason,
+           d.model_refused_version, f.start_time_ns, f.frame_stored_time_ns, f.pseudonym, f.age_years, f.problems,
            f.news2_low, f.news2_high, {features}
     FROM device d LEFT JOIN LATERAL (
         SELECT *, (extract(epoch FROM stored_time) * 1000000)::bigint * 1000
