@@ -27,8 +27,8 @@ def runtime() -> RhythmRuntime:
 
 
 @pytest.fixture
-def high_alerts(runtime: RhythmRuntime) -> Replay:
-    """High-priority onsets of a stretch of a record; times from the begin of the record."""
+def onsets(runtime: RhythmRuntime) -> Replay:
+    """Onsets of all alerts of a stretch of a record; times from the begin of the stretch."""
 
     def run(record: Path, start_s: float, end_s: float) -> list[ReplayedAlert]:
         samples, rate_hz = read_leads(record, start_s, end_s)
@@ -43,11 +43,17 @@ def high_alerts(runtime: RhythmRuntime) -> Replay:
         )
         curves = dict(zip(LEADS, samples, strict=False))
         alerts = replay(pipeline, chunks(curves, rate_hz=rate_hz), clock_ns=lambda: 0)
-        return [
-            alert
-            for alert in alerts
-            if alert.event.priority is AlertPriority.HIGH
-            and alert.event.transition is Transition.ONSET
-        ]
+        return [alert for alert in alerts if alert.event.transition is Transition.ONSET]
+
+    return run
+
+
+@pytest.fixture
+def high_alerts(onsets: Replay) -> Replay:
+    """Those of high priority."""
+
+    def run(record: Path, start_s: float, end_s: float) -> list[ReplayedAlert]:
+        found = onsets(record, start_s, end_s)
+        return [alert for alert in found if alert.event.priority is AlertPriority.HIGH]
 
     return run

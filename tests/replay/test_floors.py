@@ -80,3 +80,13 @@ def test_fibrillation_is_called_within_ten_seconds(recordings: Path, high_alerts
 @pytest.mark.parametrize("name", ["101", "122", "123"])
 def test_a_quiet_patient_is_left_in_peace(recordings: Path, high_alerts: Replay, name: str) -> None:
     assert high_alerts(recordings / "mitdb" / name, 0, 240) == []
+
+
+def test_frequent_ventricular_beats_and_couplets_are_told(recordings: Path, onsets: Replay) -> None:
+    told = {alert.event.condition for alert in onsets(recordings / "mitdb" / "233", 0, 260)}
+    assert {Condition.FREQUENT_PVC, Condition.VENTRICULAR_RUN} <= told
+
+
+def test_of_ectopy_nothing_is_told_where_there_is_none(recordings: Path, onsets: Replay) -> None:
+    told = {alert.event.condition for alert in onsets(recordings / "mitdb" / "122", 0, 240)}
+    assert told.isdisjoint({Condition.FREQUENT_PVC, Condition.VENTRICULAR_RUN})
