@@ -1,13 +1,13 @@
 """The same mapping by walking the graph, and the shapes a mapped observation must keep.
 
-Written from the graph's meaning alone, without the compiled tables: SPARQL finds the concept,
-its unit and its limits. What the fast path says is compared with it.
+Written from the graph's meaning alone, without the compiled tables: triples and SPARQL give the
+concept, its unit and its limits. What the fast path says is compared with it.
 """
 
 from typing import Any, Final
 
 import pyshacl
-from rdflib import RDF, XSD, Graph, Literal, URIRef
+from rdflib import RDF, SKOS, XSD, Graph, Literal, URIRef
 
 from stream_processors.core.harmonising import Mapped
 from stream_processors.core.ucum import Substance, convert
@@ -17,14 +17,6 @@ _PREFIXES: Final = """
 PREFIX ws: <urn:wardstream:terms#>
 PREFIX skos: <http://www.w3.org/2004/02/skos/core#>
 """
-_BY_CODE: Final = (
-    _PREFIXES
-    + """SELECT ?concept WHERE {
-    ?system a ws:CodeSystem ; ws:alias ?alias .
-    ?concept skos:notation ?notation .
-    FILTER ( STR(?notation) = ?code && DATATYPE(?notation) = ?system )
-}"""
-)
 _BY_NAME: Final = (
     _PREFIXES
     + """SELECT DISTINCT ?concept WHERE {
@@ -44,8 +36,11 @@ _LIMITS: Final = (
 
 def concept_by_code(graph: Graph, code_system: str, code: str) -> URIRef | None:
     """The concept whose notation is `code` of the system that senders call `code_system`."""
-    bindings = {"alias": Literal(code_system), "code": Literal(code)}
-    return _only(graph, _BY_CODE, bindings)
+    for system in graph.subjects(WS.alias, Literal(code_system)):
+        found = list(graph.subjects(SKOS.notation, Literal(code, datatype=URIRef(str(system)))))
+        if len(found) == 1:
+            return URIRef(str(found[0]))
+    return None
 
 
 def concept_by_name(graph: Graph, words: str) -> URIRef | None:
