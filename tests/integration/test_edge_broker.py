@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import numpy as np
 import pytest
 from fakes.edge_cloud import CloudSide
 from fakes.edge_process import AgentProcess, agent_environment, outbox_counters
+from fakes.relay import Relay
 
 from deploy.local.servers.mosquitto import MosquittoServer
 from edge_agent.adapters.outbox import SqliteOutbox
@@ -65,11 +68,17 @@ def frame(boot_id: str, number: int) -> OutgoingMessage:
 def test_without_a_broker_it_alarms_and_when_one_comes_everything_arrives_alerts_first(
     mosquitto: MosquittoServer, cloud: CloudSide, tmp_path: Path
 ) -> None:
-    mosquitto.kill()
-    with AgentProcess(environment(mosquitto, tmp_path)) as agent:
+    # The cloud must be listening before the bed speaks: a broker drops what nobody subscribes to.
+    port = urlsplit(mosquitto.url("bed-01")).port or 0
+    relay = Relay(port)
+    url = mosquitto.url("bed-01").replace(f":{port}", f":{relay.port}")
+    with (
+        closing(relay),
+        AgentProcess(agent_environment(tmp_path, EDGE_MQTT__URL=url)) as agent,
+    ):
         agent.wait_for(lambda a: a.alerts(VF), 60)
         assert not cloud.arrivals
-        mosquitto.start()
+        relay.open()
         assert cloud.wait_for(lambda c: any(e.condition == VF for e in c.alerts))
         assert cloud.wait_for(lambda c: len(c.numbers(Lane.FRAME)) == 1)
         assert cloud.wait_for(lambda c: set(c.order) == {Lane.ALERT, Lane.FRAME})

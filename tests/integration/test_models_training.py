@@ -101,6 +101,7 @@ def test_the_last_verdict_on_an_alert_counts_and_unsure_says_nothing(
 
 
 @pytest.mark.timeout(580)
+@pytest.mark.parametrize("postgres", ["timescale"], indirect=True)
 def test_a_model_learns_from_verdicts_and_comes_out_signed(
     recordings: Path, database_url: str, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from wardstream.contracts.model_manifest import RHYTHM_CLASSES  # noqa: E402
 CONFIG = load_config(CONFIG_DIR / "smoke.yaml").quantization
 
 
+@pytest.mark.timeout(300)
 def test_training_begins_where_rounding_loses_too_much() -> None:
     model = network(scaled_by=100.0)
     table = judged_by(model, 2000)

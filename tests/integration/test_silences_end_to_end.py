@@ -17,7 +17,10 @@ from test_bedside_authority import LEASE_S, Bed
 
 from deploy.local.servers.mosquitto import MosquittoServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.parametrize("postgres", ["timescale"], indirect=True),
+]
 
 
 class Page:

@@ -21,6 +21,8 @@ from wardstream.contracts.codec import encode
 from wardstream.contracts.identity import GapNotice, Lane
 
 pytestmark = pytest.mark.timeout(180)
+# What a death costs does not depend on the kind of server; the rows' own tests run on each.
+on_one_server = pytest.mark.parametrize("postgres", ["timescale"], indirect=True)
 
 
 class Pipeline:
@@ -204,6 +206,7 @@ def test_a_gap_notice_lets_the_watermark_pass(pipeline: Pipeline) -> None:
     assert pipeline.asked("SELECT last_sequence_number FROM frame_gap") == [(7,)]
 
 
+@on_one_server
 @pytest.mark.parametrize("victim", ["worker", "bridge"])
 def test_a_kill_in_mid_stream_loses_and_doubles_nothing(pipeline: Pipeline, victim: str) -> None:
     beds = pipeline.add_beds(4)
@@ -221,6 +224,7 @@ def test_a_kill_in_mid_stream_loses_and_doubles_nothing(pipeline: Pipeline, vict
     assert tier.n_starts >= 2
 
 
+@on_one_server
 def test_kafka_may_forget_everything(pipeline: Pipeline) -> None:
     beds = pipeline.add_beds(4)
     pipeline.settle()
@@ -237,6 +241,7 @@ def test_kafka_may_forget_everything(pipeline: Pipeline) -> None:
     pipeline.assert_exactly_once()
 
 
+@on_one_server
 def test_the_broker_may_die(pipeline: Pipeline) -> None:
     beds = pipeline.add_beds(4)
     pipeline.settle()
@@ -269,6 +274,7 @@ def test_the_database_may_die(mortal_pipeline: tuple[Pipeline, PostgresServer]) 
     pipeline.assert_exactly_once()
 
 
+@on_one_server
 def test_a_second_worker_shares_the_work_and_may_die(pipeline: Pipeline) -> None:
     beds = pipeline.add_beds(6)
     pipeline.settle()
@@ -284,6 +290,7 @@ def test_a_second_worker_shares_the_work_and_may_die(pipeline: Pipeline) -> None
     pipeline.assert_exactly_once()
 
 
+@on_one_server
 def test_both_end_in_order_when_asked(pipeline: Pipeline) -> None:
     (bed,) = pipeline.add_beds(1)
     bed.say_frames(3)
