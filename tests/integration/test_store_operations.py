@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from measure_store import frames_of
 
-from deploy.bench.store import frames_of
 from deploy.database.backup import dump, restore
 from deploy.database.layout import bytes_a_row
 from deploy.database.migrate import migrate, shipped_migrations

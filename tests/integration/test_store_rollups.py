@@ -13,11 +13,11 @@ from uuid import uuid4
 import numpy as np
 import psycopg
 import pytest
+from measure_store import frames_of
 
 from cloud_api.adapters.database import StorePool
 from cloud_api.adapters.read_store import PostgresReads
 from cloud_api.core.errors import NotFoundError
-from deploy.bench.store import frames_of
 from deploy.database.migrate import shipped_migrations
 from stream_processors.adapters.housekeeping import Retention, StoreHousekeeper
 from stream_processors.adapters.store import Store

@@ -7,6 +7,7 @@ workers are.
 """
 
 import asyncio
+import json
 import os
 import statistics
 import time
@@ -305,3 +306,7 @@ async def _copy_rollups(url: str, table: str, blocks: Sequence[bytes]) -> int:
             for block in blocks:
                 await copy.write(block)
         return cursor.rowcount
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure()))
