@@ -23,7 +23,6 @@ from deploy.load.rig import PipelineRig, RigOptions, asked, restart_softly, stop
 from deploy.local.patients import generate_bundle
 from deploy.local.supervisor import Child, Health
 from wardstream.contracts.errors import TransientError
-from wardstream.contracts.identity import Lane
 from wardstream.contracts.timebase import NS_PER_S
 
 logger = logging.getLogger(__name__)
@@ -186,7 +185,7 @@ class PipelineCampaign:
         ward, run = self._next_run(rig, n_ticks)
         async with ward:
             await self._settle(ward, run)
-            for tick in range(n_ticks):
+            for tick in range(1, n_ticks):
                 self._say(ward, run, tick)
                 await asyncio.sleep(_TICK_S / 4)
             if not await ward.until_covered(_COVERED_S):
@@ -204,8 +203,6 @@ class PipelineCampaign:
     def _say(self, ward: LoadWard, run: RunSlice, tick: int) -> None:
         n_frames = max(1, round(self._plan.frames_per_s * _TICK_S))
         for device in ward.devices:
-            if tick and device.last_number(Lane.FRAME) >= (tick + 1) * n_frames - 1:
-                continue
             at_ns = run.base_ns + tick * n_frames * NS_PER_S
             device.say_frames(n_frames, at_ns, NS_PER_S, per_message=1 if tick % 2 else 16)
             if tick % 10 == 0:
