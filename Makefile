@@ -12,6 +12,7 @@ export PYTHONUNBUFFERED := 1
 BEDS ?= 4
 KAFKA ?= tansu
 KILLS ?= 100
+MINUTES ?= 120
 GPUS ?= gpu
 
 .PHONY: help
@@ -93,6 +94,10 @@ gpu-train: setup-train ## The same on the GPUs of this machine (GPUS=2: that man
 .PHONY: chaos
 chaos: setup ## Kill beds at random moments and count what that costs (KILLS=100; JSON on stdout)
 	@$(BIN)/wardstream chaos edge --kills $(KILLS) --json
+
+.PHONY: soak
+soak: setup ## Run a stack for long and see whether anything in it grows (MINUTES=120; JSON on stdout)
+	@$(BIN)/wardstream soak --minutes $(MINUTES) --json
 
 .PHONY: lock
 lock: setup ## Resolve requirements/stack.lock anew from pyproject.toml
