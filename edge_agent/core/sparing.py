@@ -23,6 +23,7 @@ from edge_agent.core.rhythm import (
     RhythmMemory,
     RhythmVerdict,
 )
+from edge_agent.core.tracks import USABLE_SCORE
 from wardstream.contracts.alert import Condition
 from wardstream.contracts.model_manifest import ModelManifest
 from wardstream.contracts.timebase import TimestampNs
@@ -46,7 +47,7 @@ class _Hop:
     ecg: EcgTrack
     n_restarts: int
     end: int
-    weights: NDArray[np.float64]
+    score: NDArray[np.float64]
     asked: bool = False
     verdict: RhythmVerdict | None = None
 
@@ -104,7 +105,7 @@ class RhythmWatch:
             if not chosen:
                 continue
             self._n_hops += 1
-            hop = _Hop(ecg, ecg.n_restarts, end, ecg.weights)
+            hop = _Hop(ecg, ecg.n_restarts, end, ecg.quality.score.copy())
             if self._n_hops % self.every:
                 yield from self.settle()
                 self._tell(hop, self.judge.last)  # stands for the hop that is not asked
@@ -117,7 +118,7 @@ class RhythmWatch:
                     self._hold(hop)
             else:
                 yield from self.settle()
-                hop.asked, hop.verdict = True, (yield from self.judge.steps(leads, hop.weights))
+                hop.asked, hop.verdict = True, (yield from self.judge.steps(leads, _weights(hop)))
                 self._tell(hop, hop.verdict)
                 self._hops.append(hop)
 
@@ -152,7 +153,7 @@ class RhythmWatch:
                     continue
                 self.n_spared -= 1
                 if answers:
-                    hop.verdict = yield from self.judge.steps(list(leads), hop.weights)
+                    hop.verdict = yield from self.judge.steps(list(leads), _weights(hop))
                     answers = self.judge.runtime is not None
                 hop.asked = True
             self._tell(hop, hop.verdict)
@@ -161,7 +162,7 @@ class RhythmWatch:
 
     def _ask(self, hop: _Hop, leads: list[NDArray[np.float32]]) -> Questions[None]:
         # While hops are spared: a miss is kept, a hit ends the sparing.
-        hop.asked, hop.verdict = True, (yield from self.judge.steps(leads, hop.weights))
+        hop.asked, hop.verdict = True, (yield from self.judge.steps(leads, _weights(hop)))
         if hop.verdict is not None and not self._may_hit(hop.verdict):
             self._hold(hop)
             return
@@ -212,6 +213,11 @@ class RhythmWatch:
             least = min(least, manifest.shockable_operating_point)
         asystole = points.get("asystole", _DEFAULT_POINT)
         return shockable >= least or of_class.get("asystole", 0.0) >= asystole
+
+
+def _weights(hop: _Hop) -> NDArray[np.float64]:
+    # As `EcgTrack.weights` was at the end of the hop.
+    return np.where(hop.score >= USABLE_SCORE, hop.score, 0.0)
 
 
 def _window(hop: _Hop) -> list[NDArray[np.float32]] | None:
