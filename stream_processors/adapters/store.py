@@ -237,7 +237,7 @@ class Unit:
             [
                 (
                     letter.letter_id,
-                    letter.origin,
+                    letter.origin.replace("\x00", "�"),
                     letter.device_id,
                     letter.reason.replace("\x00", "�"),
                     base64.b64decode(letter.payload_base64),

@@ -40,6 +40,9 @@ class MovementKind(StrEnum):
 NOBODY_KNOWN: Final = ""
 """Stands for the patient of a claim that two patients have."""
 
+ALWAYS_NS: Final = 1
+"""Effective time of a merge that joins no two records: a server's id for one patient."""
+
 _ARRIVALS: Final = (MovementKind.ADMIT, MovementKind.TRANSFER)
 _CANCELS: Final = {
     MovementKind.CANCEL_ADMIT: MovementKind.ADMIT,
@@ -114,11 +117,22 @@ def survivors(movements: Iterable[Movement]) -> dict[str, str]:
             pseudonym = parent[pseudonym]
         return pseudonym
 
-    merges = [m for m in movements if m.kind is MovementKind.MERGE]
-    for merge in sorted(merges, key=_recorded):
+    def join(merge: Movement) -> None:
         gone, stays = find(merge.pseudonym), find(merge.merged_into or "")
         if gone != stays:
             parent[gone] = stays
+
+    merges = sorted((m for m in movements if m.kind is MovementKind.MERGE), key=_recorded)
+    aliases: dict[str, list[Movement]] = {}
+    for merge in merges:
+        if merge.effective_time_ns == ALWAYS_NS:
+            aliases.setdefault(merge.pseudonym, []).append(merge)
+        else:
+            join(merge)
+    for said in aliases.values():
+        # A server's id that was two patients' is nobody's: it must not make one of the two.
+        if len({find(merge.merged_into or "") for merge in said}) == 1:
+            join(said[0])
     return {pseudonym: find(pseudonym) for pseudonym in parent}
 
 

@@ -201,7 +201,9 @@ class Registry:
         self._members.clear()
         for gone, stays in self._survivors.items():
             self._members[stays].add(gone)
-        changed = {p for p, s in self._survivors.items() if before.get(p) != s}
+        changed = {
+            p for p in {*before, *self._survivors} if before.get(p) != self._survivors.get(p)
+        }
         return changed | {before[p] for p in changed if p in before}
 
     def _sharing(self, pseudonym: str) -> set[str]:
@@ -347,6 +349,8 @@ class Registry:
     def _doubt(
         self, intake: Intake, statement: Statement, stay: Stay | None, now_ns: int
     ) -> tuple[str, str] | None:
+        if statement.time_ns <= 0:
+            return "time", "its time is before 1970"
         if statement.time_ns > now_ns + FUTURE_NS:
             return "time_in_future", "it was observed in the future"
         if intake.pseudonym is None:
@@ -371,7 +375,9 @@ def _contradict(stated: PatientFacts, known: KnownPatient) -> bool:
         return True
     if stated.birth_date is None or known.birth_date is None:
         return False
-    if not known.is_day_known:  # after a restart
+    days = (stated.birth_date, known.birth_date)
+    if not known.is_day_known or any((day.month, day.day) == (7, 1) for day in days):
+        # After a restart, or stated as the middle of a year: only the year is known.
         return stated.birth_date.year != known.birth_date.year
     return stated.birth_date != known.birth_date
 

@@ -191,7 +191,10 @@ def conversion(
         raise _unlike(source, target)
     scale = source.factor * bridge / target.factor
     shift = source.offset * scale - target.offset
-    return float(scale), float(shift)
+    try:
+        return float(scale), float(shift)
+    except OverflowError as error:
+        raise _unlike(source, target) from error
 
 
 def convert(value: float, source: str, target: str, substance: Substance = NO_SUBSTANCE) -> float:

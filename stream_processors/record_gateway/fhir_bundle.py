@@ -130,7 +130,7 @@ def context_of(patient: Any, resources: list[Any]) -> PatientContext:
         return value.value if value is not None and value in current else None
 
     return PatientContext(
-        birth_year=patient.birthDate.year if patient.birthDate else None,
+        birth_year=born.year if (born := birth_date_of(patient)) else None,
         sex=patient.gender or "unknown",
         problems=tuple(problems_of(_of_type(resources, "Condition"))),
         consciousness=kept(consciousness),
@@ -140,6 +140,17 @@ def context_of(patient: Any, resources: list[Any]) -> PatientContext:
         # The oldest of the set: a value is never held to be newer than it is.
         observed_time_ns=min((value.time_ns for value in current), default=None),
     )
+
+
+def birth_date_of(patient: Any) -> date | None:
+    """The day of birth; of one known by its year or month only, the middle of that year."""
+    born = patient.birthDate
+    if born is None or isinstance(born, date):
+        return born
+    try:
+        return date(int(str(born)[:4]), 7, 1)
+    except ValueError:
+        return None
 
 
 def problems_of(conditions: Iterable[Any]) -> Iterable[Problem]:

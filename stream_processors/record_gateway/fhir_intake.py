@@ -22,6 +22,7 @@ from stream_processors.core.observation import PatientFacts
 from stream_processors.core.occupancy import Movement, MovementKind
 from stream_processors.record_gateway.conventions import Conventions
 from stream_processors.record_gateway.fhir_bundle import (
+    birth_date_of,
     context_of,
     first_line,
     identifier_of,
@@ -348,7 +349,7 @@ def _content(raw: Mapping[str, Any]) -> str:
 
 def _facts(patient: Any) -> PatientFacts:
     sex = patient.gender if patient.gender in ("male", "female", "other") else None
-    return PatientFacts(birth_date=patient.birthDate, sex=sex)
+    return PatientFacts(birth_date=birth_date_of(patient), sex=sex)
 
 
 def _refusal(entry: Entry, reason_code: str, text: str) -> Refusal:

@@ -58,18 +58,19 @@ def movements_of(
     said = [moved(MovementKind.CANCEL_ADMIT, None, 0, recorded_ns - 1)]
     if encounter.status in (*_NEVER, *_NOT_YET):
         return said
-    ends: list[int | None] = []
-    for number, location in enumerate(located):
+    begun: list[tuple[int, int | None, Any]] = []
+    for location in located:
         period = location.period or (encounter.period if len(located) == 1 else None)
         start_ns = time_of(period.start) if period is not None else None
         if period is None or start_ns is None:
             raise UnusableError("no_time", "a location of an Encounter has no begin")
+        begun.append((start_ns, time_of(period.end), location.location))
+    begun.sort(key=lambda one: one[0])  # FHIR lists them in no order
+    for number, (start_ns, _, place) in enumerate(begun):
         kind = MovementKind.TRANSFER if number else MovementKind.ADMIT
-        bed_id = _bed(location.location, places, conventions)
-        said.append(moved(kind, bed_id, start_ns, recorded_ns))
-        ends.append(time_of(period.end))
+        said.append(moved(kind, _bed(place, places, conventions), start_ns, recorded_ns))
     finish = time_of(encounter.period.end) if encounter.period is not None else None
-    finish = finish if finish is not None else ends[-1]
+    finish = finish if finish is not None else begun[-1][1]
     if finish is not None:
         said.append(moved(MovementKind.DISCHARGE, None, finish, recorded_ns))
     elif encounter.status == "finished":

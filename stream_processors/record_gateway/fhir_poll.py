@@ -87,7 +87,7 @@ class FhirPoller:
             try:
                 await self.poll_once()
                 pause_s = self._every_s
-            except (TransientError, httpx.HTTPError) as error:
+            except Exception as error:  # noqa: BLE001 - a strange server never ends the HL7 side
                 self.counts.failures += 1
                 logger.warning("FHIR server: %s; asked again in %.0f s", _kind(error), pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -158,7 +158,9 @@ class FhirPoller:
             if resource.get("resourceType") != resource_type:
                 continue  # the server's own OperationOutcome
             self.counts.resources += 1
-            payload = json.dumps(resource, sort_keys=True, ensure_ascii=False).encode()
+            payload = json.dumps(resource, sort_keys=True, ensure_ascii=False).encode(
+                "utf-8", "replace"
+            )
             await take_fhir(self._gateway, payload, self._base)
             newest = _later(newest, cast("dict[str, Any]", resource.get("meta") or {}))
         if newest is not None and newest != cursor:

@@ -167,14 +167,22 @@ class Gateway:
                     self.counts.repeats += 1
                     return known
                 now_ns = self._clock_ns()
-                answer, changes = self._understood(registry, read, now_ns)
-                rows = self._rows(changes, now_ns, f"{key.sender} {key.control_id}")
-                if answer.code != "AA" and not changes.refusals:
-                    rows.append(self._letter(origin, answer.text, kept(), now_ns))
-                await self._ledger.keep(key, answer, changes, rows)
+                try:
+                    answer, changes = self._understood(registry, read, now_ns)
+                    rows = self._rows(changes, now_ns, f"{key.sender} {key.control_id}")
+                    if answer.code != "AA" and not changes.refusals:
+                        rows.append(self._letter(origin, answer.text, kept(), now_ns))
+                    await self._ledger.keep(key, answer, changes, rows)
+                except TransientError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one message never ends the others' way
+                    self._registry = None  # half taken in: the ledger is the truth
+                    answer, changes = self._defect(error), Changes()
+                    rows = [self._letter(origin, answer.text, kept(), now_ns)]
+                    await self._ledger.keep(key, answer, changes, rows)
                 self._unsaid += rows
                 await self._say()
-            except TransientError:
+            except BaseException:
                 self._registry = None  # it may be ahead of the ledger
                 raise
             self._count(answer, changes)
@@ -251,11 +259,7 @@ class Gateway:
             text = f"{error.reason_code}: {error}"
             return Answer(code=error.answer, text=text, condition=error.condition[0]), Changes()
         except Exception as error:  # noqa: BLE001 - one message never ends the others' way
-            # The error's own text may quote a patient: its kind and place have to do.
-            self.counts.defects += 1
-            logger.error("a message could not be read: %s %s", type(error).__name__, _place(error))
-            text = f"defect: {type(error).__name__} at {_place(error)}; please report it"
-            return Answer(code="AE", text=text, condition=INTERNAL[0]), Changes()
+            return self._defect(error), Changes()
         changes = merged([registry.take(intake, now_ns) for intake in intakes])
         n_taken = len(changes.observations) + len(changes.movements)
         text = told_text(n_taken, changes.refusals)
@@ -264,6 +268,13 @@ class Gateway:
             condition = UNKNOWN_KEY if wrong_patient else DATA_TYPE
             return Answer(code="AE", text=text, condition=condition[0]), changes
         return Answer(code="AA", text=text), changes
+
+    def _defect(self, error: Exception) -> Answer:
+        # The error's own text may quote a patient: its kind and place have to do.
+        self.counts.defects += 1
+        logger.error("a message could not be taken: %s %s", type(error).__name__, _place(error))
+        text = f"defect: {type(error).__name__} at {_place(error)}; please report it"
+        return Answer(code="AE", text=text, condition=INTERNAL[0])
 
     def _rows(self, changes: Changes, now_ns: int, message: str = "") -> list[OutboxRow]:
         rows: list[OutboxRow] = []
@@ -288,7 +299,7 @@ class Gateway:
         origin = f"record/part/{refusal.part.split('[', maxsplit=1)[0]}"
         reason = f"{refusal.reason_code}: {refusal.text}"
         kept = f"{message} {refusal.part}\n{refusal.kept}"
-        return self._letter(origin, reason, kept.encode(), now_ns)
+        return self._letter(origin, reason, kept.encode("utf-8", "replace"), now_ns)
 
     def _letter(self, origin: str, reason: str, payload: bytes, now_ns: int) -> OutboxRow:
         letter = dead_letter(
@@ -312,7 +323,8 @@ class Gateway:
     def _key(self, sender: str, control_id: str, payload: bytes) -> MessageKey:
         # Keyed: an unkeyed hash of a short message could be searched for its patient.
         digest = hmac.new(self.conventions.site_secret, payload, hashlib.sha256).digest()
-        return MessageKey(sender=sender[:200], control_id=control_id[:200], digest=digest)
+        sender, control_id = (t[:200].replace("\x00", "?") for t in (sender, control_id))
+        return MessageKey(sender=sender, control_id=control_id, digest=digest)
 
     def _count(self, answer: Answer, changes: Changes) -> None:
         self.counts.messages += 1

@@ -158,7 +158,8 @@ def pseudonym_in(segment: Any, position: int, conventions: Conventions) -> str |
             continue
         if kind == "MR":
             return conventions.pseudonym(authority, number)
-        first = first or (authority, number)
+        # The number of an account or a visit is another patient's record number.
+        first = first or (authority if kind in ("", "PI") else f"{authority}|{kind}", number)
     return conventions.pseudonym(*first) if first else None
 
 
@@ -184,7 +185,8 @@ def facts_in(pid: Any) -> tuple[PatientFacts, tuple[Refusal, ...]]:
     birth_date: date | None = None
     if born:
         try:
-            birth_date = date.fromisoformat(f"{born[:4]}-{born[4:6] or '07'}-{born[6:8] or '01'}")
+            day = f"{born[4:6]}-{born[6:8]}" if len(born) >= 8 else "07-01"
+            birth_date = date.fromisoformat(f"{born[:4]}-{day}")
         except ValueError:
             text = "the day of birth (PID-7) is on no calendar"
             refusals = (Refusal(part="PID-7", reason_code="birth_date", text=text, kept=""),)

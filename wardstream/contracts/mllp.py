@@ -35,7 +35,7 @@ class MllpFramer:
             if not self._inside and not self._begin(reasons):
                 break
             end = self._held.find(END)
-            again = self._held.find(START, 0, end if end >= 0 else len(self._held))
+            again = self._held.rfind(START, 0, end if end >= 0 else len(self._held))
             if again >= 0:
                 reasons.append("a frame began before the one before had ended")
                 del self._held[: again + 1]
