@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from stream_processors.core.intake import NOTHING_KNOWN, Intake, Refusal, Statement, identity
 from stream_processors.core.observation import PatientFacts
-from stream_processors.core.occupancy import Movement, MovementKind
+from stream_processors.core.occupancy import ALWAYS_NS, Movement, MovementKind
 from stream_processors.record_gateway.conventions import Conventions
 from stream_processors.record_gateway.fhir_bundle import (
     birth_date_of,
@@ -240,7 +240,7 @@ class _Reader:
                     pseudonym=alias,
                     encounter_id=None,
                     bed_id=None,
-                    effective_time_ns=1,  # it always was so
+                    effective_time_ns=ALWAYS_NS,
                     recorded_time_ns=1,
                     merged_into=pseudonym,
                 )

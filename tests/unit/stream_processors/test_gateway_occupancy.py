@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from stream_processors.core.context import Assignment, ContextTable, DeviceBed
 from stream_processors.core.intake import Intake
-from stream_processors.core.occupancy import Movement, MovementKind, corrections, stays_of_bed
+from stream_processors.core.occupancy import (
+    ALWAYS_NS,
+    Movement,
+    MovementKind,
+    corrections,
+    stays_of_bed,
+)
 from stream_processors.core.registry import Changes, Registry
 from wardstream.contracts.record import RecordEventKind
 
@@ -171,7 +177,8 @@ def a_movement(draw: st.DrawFn) -> Movement:
     at, recorded = draw(times), draw(times)
     if kind is MovementKind.MERGE:
         into = draw(st.sampled_from([p for p in PATIENTS if p != who]))
-        return moved(kind, who, at, stay=None, recorded=recorded, into=into)
+        # At ALWAYS_NS it would be a server's id, which joins no two patients.
+        return moved(kind, who, ALWAYS_NS + at, stay=None, recorded=recorded, into=into)
     # Mostly a patient's own stays; now and then one that another patient has, or none.
     stay = draw(st.sampled_from([f"e1-{who}", f"e1-{who}", f"e2-{who}", "e-shared", None]))
     arrives = kind in (MovementKind.ADMIT, MovementKind.TRANSFER)
