@@ -64,6 +64,10 @@ class Scoring:
             except TransientError as error:
                 logger.info("scoring waits: %s", error)
                 busy = False
+            except Exception as error:  # noqa: BLE001 - frames are never stopped by their scores
+                # The error's own text may name a patient: its kind has to do.
+                logger.error("scoring failed (%s); frames go on", type(error).__name__)
+                busy = False
             if not busy:
                 try:
                     await asyncio.wait_for(stop.wait(), _TICK_S)
